@@ -1,0 +1,86 @@
+//! What a person wants: the spec of a Rollout after its refusals and defaults.
+
+use std::time::Duration;
+
+use crate::revision::Revision;
+use crate::split::Weight;
+
+/// How one Rollout is to be released.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Strategy {
+    /// The revision of the present pod template.
+    pub revision: Revision,
+    /// Pods of the stable revision: 0 and more.
+    pub replicas: u32,
+    /// The way of a release. Weights never fall along it; a last step to 100 % is implied.
+    pub steps: Vec<Step>,
+    /// Freezes a release where it is; traffic goes on as divided, a bad verdict still aborts.
+    pub paused: bool,
+    /// Whether marked requests are sent to the canary throughout a release.
+    pub marks_canary: bool,
+    /// How a canary is judged.
+    pub analysis: Analysis,
+    /// A release that waits longer than this for pods or for acknowledgement is aborted.
+    pub progress_deadline: Duration,
+    /// How many old revisions are kept for `undo`, beside stable and canary.
+    pub history_limit: usize,
+}
+
+/// One step of a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Moves the canary to this share of the traffic.
+    SetWeight(Weight),
+    /// Stays, judged all the while. `None`: until a person promotes.
+    Pause(Option<Duration>),
+}
+
+/// How a canary is judged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Analysis {
+    /// Time from one measurement to the next.
+    pub interval: Duration,
+    /// Requests that a step must have seen before it is passed. A breach needs no minimum.
+    pub min_requests: u64,
+    /// The chance at most that a healthy step is aborted: in (0, 1), for instance 0.001.
+    pub alpha: f64,
+    /// Bad measurements in a row that are tolerated; for metrics of the kind [`Check::Value`] only.
+    pub failure_limit: u32,
+    /// What is measured. Without any, a release goes by its steps alone.
+    pub metrics: Vec<Metric>,
+}
+
+/// One thing that is measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// Its name, unique within the Rollout.
+    pub name: String,
+    /// What is asked and what is allowed.
+    pub check: Check,
+}
+
+/// What is asked of a metric, and what is allowed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Check {
+    /// The share of failed requests is at most `max`: in [0, 1).
+    ErrorRate {
+        /// Largest share allowed.
+        max: f64,
+    },
+    /// The share of requests slower than `limit` is at most `max`: `p99 ≤ 500 ms` is `max` 0.01, `limit` 500 ms.
+    Latency {
+        /// Time to the response's head.
+        limit: Duration,
+        /// Largest share allowed: 1 − quantile, in (0, 1).
+        max: f64,
+    },
+    /// The value of a query of the user's own stays within a range.
+    Value {
+        /// PromQL; `{{revision}}`, `{{stable}}`, `{{rollout}}` and `{{namespace}}` are filled in.
+        query: String,
+        /// Smallest value allowed.
+        min: Option<f64>,
+        /// Largest value allowed.
+        max: Option<f64>,
+    },
+}

@@ -1,0 +1,1 @@
+//! The shell around the rollout machine: asks, looks, saves, acts, tells.

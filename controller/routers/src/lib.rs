@@ -1,0 +1,1 @@
+//! Traffic routers: reads and writes splits in their objects.

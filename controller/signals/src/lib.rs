@@ -1,0 +1,1 @@
+//! Metric sources: turns questions into requests and answers into samples.

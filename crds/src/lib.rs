@@ -1,0 +1,1 @@
+//! The API types of Penstock and their conversion to the rollout machine's.

@@ -1,0 +1,1 @@
+//! The proxy's decisions, in the order of a request.

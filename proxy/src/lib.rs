@@ -1,0 +1,1 @@
+//! The data plane: splits live traffic between revisions.
