@@ -14,14 +14,26 @@ use crate::time::Time;
 pub struct Observation {
     /// Every revision that exists. `None`: could not be seen.
     pub revisions: Option<BTreeMap<Revision, Pods>>,
-    /// The split as it stands in the router's object. `None`: could not be seen, or there is none.
-    pub route: Option<Split>,
+    /// The split as it stands in the router's object.
+    pub route: Route,
     /// Every proxy that serves this Rollout, with its report or without. `None`: not known which there are.
     pub proxies: Option<BTreeMap<String, Option<Report>>>,
     /// Answers that came since the last turn.
     pub answers: Vec<Answer>,
     /// Orders of people that wait, oldest first.
     pub orders: Vec<Order>,
+}
+
+/// What stands in the router's object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Route {
+    /// It could not be seen.
+    #[default]
+    Unknown,
+    /// There is none.
+    Absent,
+    /// This split.
+    Found(Split),
 }
 
 /// The pods of one revision.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::revision::Revision;
 use crate::split::Weight;
 
@@ -27,7 +29,7 @@ pub struct Strategy {
 }
 
 /// One step of a release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
     /// Moves the canary to this share of the traffic.
     SetWeight(Weight),
@@ -60,7 +62,7 @@ pub struct Metric {
 }
 
 /// What is asked of a metric, and what is allowed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Check {
     /// The share of failed requests is at most `max`: in [0, 1).
     ErrorRate {

@@ -1,0 +1,219 @@
+//! What the machine remembers from one turn to the next. It is saved before anything is done.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decision::Decision;
+use crate::revision::Revision;
+use crate::split::{Split, Weight};
+use crate::strategy::Step;
+use crate::time::Time;
+use crate::verdict::Judge;
+
+/// Decisions that are kept.
+pub const DECISIONS: usize = 20;
+/// Orders whose handling is remembered.
+pub const HANDLED: usize = 64;
+
+/// Everything that is known of one Rollout beside its spec.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct State {
+    /// The revision that is trusted with all traffic.
+    pub stable: Option<Revision>,
+    /// The split that was decided last.
+    pub split: Split,
+    /// The release under way.
+    pub release: Option<Release>,
+    /// The revision that was aborted and is not tried again.
+    pub refused: Option<Refused>,
+    /// An older revision that is wanted instead of the template's.
+    pub undo: Option<Undo>,
+    /// Revisions that were stable before, the latest first.
+    pub history: Vec<Revision>,
+    /// The last orders that were handled, by their ids, the latest last.
+    pub handled: Vec<String>,
+    /// The last decisions, the latest last.
+    pub decisions: Vec<Decision>,
+    /// When the router's object was put right last.
+    pub repaired: Option<Time>,
+}
+
+/// A revision on its way to 100 %.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    /// The canary.
+    pub revision: Revision,
+    /// When the release began.
+    pub started: Time,
+    /// The way it goes, as it was when `step` was counted.
+    pub steps: Vec<Step>,
+    /// Which of the steps is under way; the number of steps when all are behind.
+    pub step: usize,
+    /// Since when this step's clock runs. `None`: the split is not acknowledged yet.
+    pub step_since: Option<Time>,
+    /// Since when every proxy applies the present weight. `None`: not yet.
+    pub weight_since: Option<Time>,
+    /// The wait for pods or proxies under way.
+    pub waiting: Option<Waiting>,
+    /// What it waits for, when it can't go on.
+    pub hold: Option<Hold>,
+    /// A person paused it.
+    pub paused: Option<String>,
+    /// A person ordered the next move without the judge's word.
+    pub waved: Option<String>,
+    /// A person ordered all steps at once.
+    pub full: Option<String>,
+    /// What has been measured.
+    pub judge: Judge,
+}
+
+impl Release {
+    /// A release at its very beginning.
+    pub fn new(revision: Revision, steps: &[Step], now: Time) -> Release {
+        Release {
+            revision,
+            started: now,
+            steps: steps.to_vec(),
+            step: 0,
+            step_since: None,
+            weight_since: None,
+            waiting: None,
+            hold: None,
+            paused: None,
+            waved: None,
+            full: None,
+            judge: Judge::default(),
+        }
+    }
+
+    /// The weight that the step under way leads to, from `present`.
+    pub fn goal(&self, present: Weight) -> Weight {
+        if self.full.is_some() {
+            return Weight::ALL;
+        }
+        match self.steps.get(self.step) {
+            Some(Step::SetWeight(weight)) => present.max(*weight),
+            Some(Step::Pause(_)) => present,
+            None => Weight::ALL,
+        }
+    }
+}
+
+/// A wait that the progress deadline ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// Since when nothing has moved.
+    pub since: Time,
+    /// Most pods that were ready during it: one more is progress.
+    pub ready: u32,
+}
+
+/// Why a release stands where it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// For what kind of thing.
+    pub cause: Cause,
+    /// In words, with numbers.
+    pub why: String,
+    /// Since when for this cause.
+    pub since: Time,
+    /// Whether a decision has told of it.
+    pub told: bool,
+}
+
+/// Kinds of holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// The step's time is not over.
+    Clock,
+    /// A person has to promote.
+    Person,
+    /// Paused by an order or in the spec.
+    Paused,
+    /// Pods are not ready.
+    Pods,
+    /// A proxy has not acknowledged the split.
+    Proxies,
+    /// There is not enough to judge by.
+    NoData,
+    /// What is measured is above a limit, without being proof yet.
+    Doubt,
+    /// The Rollout asks for no pods.
+    NoReplicas,
+}
+
+/// An aborted revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refused {
+    /// Which one.
+    pub revision: Revision,
+    /// Why it was aborted.
+    pub why: String,
+    /// When.
+    pub at: Time,
+}
+
+/// An older revision is wanted for as long as the template stays what it was when this was ordered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Undo {
+    /// What is wanted.
+    pub to: Revision,
+    /// The template's revision that it stands in for.
+    pub instead_of: Revision,
+}
+
+/// Where a Rollout stands, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// The first revision is on its way.
+    Deploying,
+    /// The wanted revision has all traffic.
+    Healthy,
+    /// A canary is on its way.
+    Progressing,
+    /// A canary stands still until a person says so.
+    Paused,
+    /// The wanted revision was aborted; stable has all traffic.
+    Aborted,
+}
+
+impl State {
+    /// Where the Rollout stands.
+    pub fn phase(&self) -> Phase {
+        let stands = |release: &Release| {
+            release.hold.as_ref().is_some_and(|h| matches!(h.cause, Cause::Paused | Cause::Person))
+        };
+        match (&self.stable, &self.release) {
+            (None, _) => Phase::Deploying,
+            (_, Some(release)) if stands(release) => Phase::Paused,
+            (_, Some(_)) => Phase::Progressing,
+            (_, None) if self.refused.is_some() => Phase::Aborted,
+            (_, None) => Phase::Healthy,
+        }
+    }
+
+    /// The canary's share of the traffic; none without a canary.
+    pub fn canary_weight(&self) -> Weight {
+        self.release.as_ref().map_or(Weight::NONE, |r| self.split.weight(&r.revision))
+    }
+}
+
+/// `1h30m`, `5m`, `1.5s`, `250ms`: the way a person writes it.
+pub fn spoken(time: Duration) -> String {
+    let (secs, millis) = (time.as_secs(), time.subsec_millis());
+    let whole = [(secs / 3600, "h"), (secs / 60 % 60, "m"), (secs % 60, "s")];
+    let parts: String = whole.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    match (secs, millis) {
+        (0, 0) => "0s".into(),
+        (0, ms) => format!("{ms}ms"),
+        (s, ms) if s < 10 && ms >= 100 => format!("{s}.{}s", ms / 100),
+        _ => parts,
+    }
+}
