@@ -1,1 +1,31 @@
-//! The API types of Penstock and their conversion to the rollout machine's.
+//! The API types of Penstock: what a person writes, what the controller answers, and the way from there to the
+//! rollout machine's own types.
+//!
+//! [`admit`] and [`admit_value`] are the only place of defaults and refusals: behind them everything is known
+//! to be well. This crate never does I/O, and never decides anything about a release.
+
+mod admit;
+mod document;
+mod refusal;
+mod revision;
+mod rollout;
+mod schema;
+mod shape;
+mod status;
+mod text;
+
+pub use admit::{Admitted, Facts, HeaderMatch, Service, Source, Sticky, admit, admit_value, clashes};
+pub use document::{Document, MAX_BYTES, Place, ReadError, read};
+pub use refusal::Refusal;
+pub use revision::revision_of;
+pub use rollout::*;
+pub use schema::crd;
+pub use status::*;
+pub use text::{DurationText, NumberText, PercentText, QuantileText};
+
+/// The API group of all kinds of Penstock.
+pub const GROUP: &str = "penstock.dev";
+/// The `apiVersion` of a Rollout.
+pub const API_VERSION: &str = "penstock.dev/v1alpha1";
+/// The `kind` of a Rollout.
+pub const KIND: &str = "Rollout";

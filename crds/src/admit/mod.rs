@@ -1,0 +1,297 @@
+//! From a Rollout as it is written to what the rollout machine works with: all defaults and all refusals.
+
+mod analysis;
+mod pods;
+mod strategy;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use penstock_core::strategy::{Check, Strategy};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::refusal::{Refusal, Refusals};
+use crate::rollout::Rollout;
+use crate::shape::{self, nearest};
+use crate::{API_VERSION, GROUP, KIND};
+
+/// A Rollout that is well, defaults included.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admitted {
+    /// What the rollout machine works with.
+    pub strategy: Strategy,
+    /// What the driver needs beside it.
+    pub facts: Facts,
+    /// What may be wrong, and refuses nothing.
+    pub warnings: Vec<Refusal>,
+}
+
+/// What the driver needs of a Rollout beside its strategy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// The Rollout's namespace; `default` when it names none.
+    pub namespace: String,
+    /// The Rollout's name: at most 52 characters, valid in the name of a Service.
+    pub name: String,
+    /// The Service that clients call.
+    pub service: Service,
+    /// Which pods are the Rollout's; it matches the template's labels.
+    pub selector: LabelSelector,
+    /// The pod template, with one container at least.
+    pub template: PodTemplateSpec,
+    /// Where the numbers of errors and latency come from.
+    pub source: Source,
+    /// The header that marks requests for the canary.
+    pub marks: Option<HeaderMatch>,
+    /// What makes requests stick to a revision.
+    pub sticky: Option<Sticky>,
+    /// A request that has no answer after so long fails.
+    pub timeout: Option<Duration>,
+}
+
+impl Facts {
+    /// Limits that need an edge in the proxies' histograms, ascending, each once.
+    pub fn latency_limits(strategy: &Strategy) -> Vec<Duration> {
+        let limit = |check: &Check| match check {
+            Check::Latency { limit, .. } => Some(*limit),
+            Check::ErrorRate { .. } | Check::Value { .. } => None,
+        };
+        let mut limits: Vec<_> = strategy.analysis.metrics.iter().filter_map(|m| limit(&m.check)).collect();
+        limits.sort_unstable();
+        limits.dedup();
+        limits
+    }
+}
+
+/// The Service that clients call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// The port that clients call.
+    pub port: u16,
+    /// The port of the pods, a name of it looked up in the template.
+    pub target_port: u16,
+}
+
+/// Where the numbers of errors and latency come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The proxies themselves.
+    Proxy,
+    /// A Prometheus server.
+    Prometheus {
+        /// Its address: `http://` or `https://` with a host.
+        address: String,
+    },
+}
+
+/// A header with a whole value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderMatch {
+    /// The header's name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// What makes requests stick to a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sticky {
+    /// The value of this header.
+    Header(String),
+    /// The value of this cookie.
+    Cookie(String),
+}
+
+/// Admits a Rollout whose form is known to be right: one that an API server has let through.
+///
+/// Errors: all that is wrong with it.
+pub fn admit(rollout: &Rollout) -> Result<Admitted, Vec<Refusal>> {
+    let mut refusals = Refusals::default();
+    let admitted = admit_typed(rollout, &mut refusals);
+    finished(admitted, refusals, Refusals::default())
+}
+
+/// Admits a Rollout as it stands in a file: its form is checked, too.
+///
+/// Errors: all that is wrong with it.
+pub fn admit_value(object: &Value) -> Result<Admitted, Vec<Refusal>> {
+    let (mut refusals, mut warnings) = (Refusals::default(), Refusals::default());
+    check_kind(object, &mut refusals);
+    let mut object = object.clone();
+    shape::check(&mut object, &mut refusals, &mut warnings);
+    if let Some(members) = object.as_object_mut() {
+        members.remove("status");
+        members.entry("metadata").or_insert_with(|| Value::Object(Default::default()));
+        members.entry("spec").or_insert_with(|| Value::Object(Default::default()));
+        for (name, value) in [("apiVersion", API_VERSION), ("kind", KIND)] {
+            members.insert(name.to_owned(), Value::from(value));
+        }
+    }
+    let admitted = match Rollout::deserialize(&object) {
+        Ok(rollout) => admit_typed(&rollout, &mut refusals),
+        Err(error) => {
+            refusals.add("spec", error.to_string(), format!("write it as {API_VERSION} has it"));
+            None
+        }
+    };
+    finished(admitted, refusals, warnings)
+}
+
+/// Two Rollouts that can't live together: the same name twice in a namespace, or one Service for both.
+///
+/// Returns, for the later of two, its index and what is wrong with it.
+pub fn clashes<'a>(all: impl IntoIterator<Item = &'a Facts>) -> Vec<(usize, Refusal)> {
+    let (mut names, mut services, mut found) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    for (n, facts) in all.into_iter().enumerate() {
+        let namespace = facts.namespace.as_str();
+        let refusal = if names.insert((namespace, facts.name.as_str()), ()).is_some() {
+            Some(refusal(
+                "metadata.name",
+                format!("a second Rollout `{}`", facts.name),
+                "give it another name",
+            ))
+        } else {
+            let first =
+                *services.entry((namespace, facts.service.name.as_str())).or_insert(facts.name.as_str());
+            let problem = || format!("the Service `{}` belongs to the Rollout `{first}`", facts.service.name);
+            (first != facts.name).then(|| {
+                refusal("spec.service.name", problem(), "name another Service, or remove one Rollout")
+            })
+        };
+        found.extend(refusal.map(|refusal| (n, refusal)));
+    }
+    found
+}
+
+fn refusal(path: &str, problem: String, remedy: &str) -> Refusal {
+    Refusal { path: path.to_owned(), problem, remedy: remedy.to_owned() }
+}
+
+fn finished(
+    admitted: Option<Admitted>,
+    refusals: Refusals,
+    warnings: Refusals,
+) -> Result<Admitted, Vec<Refusal>> {
+    match admitted.filter(|_| refusals.is_empty()) {
+        Some(admitted) => Ok(Admitted { warnings: warnings.into_vec(), ..admitted }),
+        None => Err(refusals.into_vec()),
+    }
+}
+
+fn check_kind(object: &Value, refusals: &mut Refusals) {
+    let text = |name| object.get(name).and_then(Value::as_str);
+    if !object.is_object() {
+        refusals.add("", "no object", format!("write `apiVersion: {API_VERSION}` and `kind: {KIND}`"));
+    } else if text("apiVersion") != Some(API_VERSION) {
+        let problem = text("apiVersion").map_or("missing".to_owned(), |v| format!("`{v}` is unknown"));
+        refusals.add("apiVersion", problem, format!("write {API_VERSION}"));
+    }
+    if object.is_object() && text("kind") != Some(KIND) {
+        let problem = text("kind").map_or("missing".to_owned(), |k| format!("{GROUP} has no kind `{k}`"));
+        refusals.add("kind", problem, format!("write {KIND}"));
+    }
+}
+
+fn admit_typed(rollout: &Rollout, refusals: &mut Refusals) -> Option<Admitted> {
+    let spec = &rollout.spec;
+    let (namespace, name) = (namespace(rollout, refusals), name(rollout, refusals));
+    let pods = pods::admit(spec, refusals);
+    let (service, timeout) = (pods::service(spec, refusals), strategy::timeout(spec, refusals));
+    let way = strategy::admit(spec, refusals);
+    let analysis = analysis::admit(spec.analysis.as_ref(), refusals);
+    let (pods, way, (source, analysis)) = (pods?, way?, analysis?);
+    let strategy = Strategy {
+        revision: pods.revision,
+        replicas: pods.replicas,
+        steps: way.steps,
+        paused: spec.paused.unwrap_or(false),
+        marks_canary: way.marks.is_some(),
+        analysis,
+        progress_deadline: way.progress_deadline,
+        history_limit: way.history_limit,
+    };
+    let (marks, sticky) = (way.marks, way.sticky);
+    let (selector, template) = (pods.selector, pods.template);
+    let facts = Facts {
+        namespace: namespace?,
+        name: name?,
+        service: service?,
+        selector,
+        template,
+        source,
+        marks,
+        sticky,
+        timeout,
+    };
+    Some(Admitted { strategy, facts, warnings: Vec::new() })
+}
+
+/// The longest name to which a Service can add `-` and a revision.
+const LONGEST_NAME: usize = 63 - 1 - crate::revision::DIGITS;
+
+fn name(rollout: &Rollout, refusals: &mut Refusals) -> Option<String> {
+    let path = "metadata.name";
+    let Some(name) = rollout.metadata.name.as_deref().filter(|name| !name.is_empty()) else {
+        refusals.add(path, "missing", "write a name, for instance checkout");
+        return None;
+    };
+    if name.len() > LONGEST_NAME {
+        let problem = format!("`{name}` has {} characters", name.len());
+        refusals.add(
+            path,
+            problem,
+            format!("write at most {LONGEST_NAME}: its Services add a revision to it"),
+        );
+        return None;
+    }
+    is_label(path, name, refusals).then(|| name.to_owned())
+}
+
+fn namespace(rollout: &Rollout, refusals: &mut Refusals) -> Option<String> {
+    let name = rollout.metadata.namespace.as_deref().unwrap_or("default");
+    is_label("metadata.namespace", name, refusals).then(|| name.to_owned())
+}
+
+/// Whether a name is a label as RFC 1035 has it, which names of Services are.
+fn is_label(path: &str, name: &str, refusals: &mut Refusals) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let starts = name.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
+    let fits = starts && name.len() <= 63 && name.bytes().all(allowed) && !name.ends_with('-');
+    if !fits {
+        let remedy = "write at most 63 of a-z, 0-9 and -, beginning with a letter and not ending with -";
+        refusals.add(path, format!("`{name}` is no name of Kubernetes"), remedy);
+    }
+    fits
+}
+
+/// A whole number within a range.
+fn within<T: TryFrom<i64>>(
+    path: &str,
+    number: impl Into<i64>,
+    range: std::ops::RangeInclusive<i64>,
+    refusals: &mut Refusals,
+) -> Option<T> {
+    let number = number.into();
+    if !range.contains(&number) {
+        let (low, high) = range.into_inner();
+        let limit =
+            if high >= i64::from(i32::MAX) { format!("{low} or more") } else { format!("{low} to {high}") };
+        refusals.add(path, format!("{number} is outside {limit}"), format!("write {limit}"));
+        return None;
+    }
+    T::try_from(number).ok()
+}
+
+/// What to write instead of an unknown word.
+fn did_you_mean(word: &str, known: &[&str]) -> String {
+    let names: Vec<String> = known.iter().map(|&k| k.to_owned()).collect();
+    match nearest(word, &names) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("write {}", known.join(" or ")),
+    }
+}

@@ -1,0 +1,74 @@
+//! The examples convert, and the committed definition is the one of the types.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use penstock_crds::{Admitted, Document, Facts, admit, admit_value, read};
+
+fn here(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn example(name: &str) -> Document {
+    let bytes = fs::read(here("examples").join(name)).unwrap();
+    let mut documents = read(&bytes, name);
+    assert_eq!(documents.len(), 1);
+    documents.remove(0).unwrap()
+}
+
+/// Without the template: its Kubernetes type prints a thousand lines.
+fn told(admitted: &Admitted) -> String {
+    let Facts { namespace, name, service, selector, source, marks, sticky, timeout, template: _ } =
+        &admitted.facts;
+    let labels = selector.match_labels.as_ref();
+    format!(
+        "{:#?}\n{namespace}/{name} {service:?}\n{labels:?}\n{source:?}\n{marks:?}\n{sticky:?}\n{timeout:?}\nwarnings: {:?}",
+        admitted.strategy, admitted.warnings
+    )
+}
+
+#[test]
+fn the_minimal_example_has_all_defaults() {
+    insta::assert_snapshot!(told(&admit_value(&example("minimal.yaml").value).unwrap()));
+}
+
+#[test]
+fn the_full_example_keeps_what_it_says() {
+    let document = example("full.yaml");
+    let (rollout, admitted) = document.rollout().unwrap();
+    insta::assert_snapshot!(told(&admitted));
+    assert_eq!(admit(&rollout).unwrap(), admitted, "typed and untyped admission agree");
+    let again = serde_json::to_value(&rollout).unwrap();
+    assert_eq!(again["spec"], document.value["spec"], "nothing is lost");
+}
+
+#[test]
+fn the_defaults_of_the_schema_are_those_of_admission() {
+    let mut object = example("minimal.yaml").value;
+    let plain = admit_value(&object).unwrap();
+    let crd = serde_json::to_value(penstock_crds::crd().unwrap()).unwrap();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    for (group, parent) in [("analysis", Some("analysis")), ("router", Some("router")), ("spec", None)] {
+        let (schema, target) = match parent {
+            Some(name) => {
+                object["spec"][name] = serde_json::json!({});
+                (&schema["properties"][name], &mut object["spec"][name])
+            }
+            None => (schema, &mut object["spec"]),
+        };
+        let properties = schema["properties"].as_object().unwrap();
+        let defaults: Vec<_> = properties.iter().filter_map(|(k, v)| Some((k, v.get("default")?))).collect();
+        assert!(!defaults.is_empty(), "{group}");
+        defaults.into_iter().for_each(|(name, value)| target[name] = value.clone());
+    }
+    assert_eq!(admit_value(&object).unwrap(), plain);
+}
+
+#[test]
+fn the_committed_definition_is_up_to_date() {
+    let committed = fs::read_to_string(here("penstock.dev_rollouts.yaml")).unwrap();
+    let generated = serde_saphyr::to_string(&penstock_crds::crd().unwrap()).unwrap();
+    assert!(committed == generated, "run: cargo run -p penstock-crds --bin crdgen");
+}
