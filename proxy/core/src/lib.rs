@@ -1,1 +1,12 @@
-//! The proxy's decisions, in the order of a request.
+//! The proxy's decisions, in the order of a request: [`table`], [`route`], [`split`] (or [`cohort`] for sticky
+//! users), [`limit`], [`balance`].
+//!
+//! This crate never does I/O, has no clock and no randomness of its own: both are arguments. All that requests
+//! share are atomics; nothing here waits.
+
+pub mod balance;
+pub mod cohort;
+pub mod limit;
+pub mod route;
+pub mod split;
+pub mod table;
