@@ -1,1 +1,30 @@
-//! Metric sources: turns questions into requests and answers into samples.
+//! Metric sources: turns questions into requests and answers into samples, one file per source.
+//!
+//! This crate never does I/O and never reads a clock. What a source did not say plainly is [`NoData`], with a
+//! reason for a person; nothing is guessed, and half an answer is no answer.
+//!
+//! [`NoData`]: penstock_core::sample::NoData
+
+mod counts;
+pub mod prometheus;
+pub mod proxy;
+
+use std::fmt;
+
+/// Longest answer that is read of a source, in bytes: enough for some 500 proxies.
+pub const MAX_ANSWER: usize = 16 << 20;
+
+/// Which Rollout is asked about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RolloutName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for RolloutName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}

@@ -1,0 +1,237 @@
+//! Prometheus: one PromQL query per question, and what its answer means.
+//!
+//! Raw counters are asked, never `rate()` or `increase()`: those lose the first errors of a new series and
+//! extrapolate. Everything that belongs to one measurement comes from one query, so from one evaluation.
+//!
+//! **Labels.** A proxy's `namespace` is renamed `exported_namespace` when Prometheus attaches a `namespace` of
+//! its own, as is usual in a cluster, and `honor_labels` is false. Routers run in the namespace of the Rollouts
+//! they serve, so both have the same value, and either form is found; a series whose two namespaces differ is
+//! somebody else's and is left out. `pod` and `instance` come from Prometheus.
+//!
+//! **Clocks.** The age of the numbers is a difference of two times of Prometheus, so that its clock may differ
+//! from ours.
+
+mod fill;
+mod reply;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use penstock_core::sample::{Asks, NoData, Question, Reading, Sample};
+use penstock_core::time::Time;
+use penstock_proxy_api::metric;
+use prometheus_http_query::response::{Data, InstantVector, PromqlResult};
+
+pub use reply::reply;
+
+use crate::RolloutName;
+use crate::counts::{self, Edge, Ended};
+
+/// Label that tells the parts of one answer apart.
+const PART: &str = "penstock_part";
+
+/// How long a proxy that can't be scraped any more makes an answer incomplete.
+const MISSED_FOR: &str = "10m";
+
+/// The PromQL for a question. Errors: the user's own query has a placeholder that can't be filled.
+pub fn query(question: &Question, rollout: &RolloutName) -> Result<String, NoData> {
+    match &question.asks {
+        Asks::Errors => Ok(counters(metric::REQUESTS, question, rollout, r#",culprit=~"none|upstream""#)),
+        Asks::SlowerThan(_) => Ok(counters(&format!("{}_bucket", metric::LATENCY), question, rollout, "")),
+        Asks::Value(query) => fill::fill(query, question, rollout),
+    }
+}
+
+/// What an answer to [`query`] means; `asked` is when the query was sent.
+pub fn parse(question: &Question, answer: &PromqlResult, asked: Time) -> Result<Sample, NoData> {
+    match &question.asks {
+        Asks::Errors => errors(&parts(question, answer)?, asked),
+        Asks::SlowerThan(limit) => slower(*limit, &parts(question, answer)?, asked),
+        Asks::Value(_) => value(answer.data(), asked),
+    }
+}
+
+/// Three parts: the counters, when they were scraped, and proxies of the Rollout that should be in and are not.
+///
+/// `max` before `sum`: a proxy that two jobs scrape, or two replicas of Prometheus, counts once.
+fn counters(name: &str, question: &Question, rollout: &RolloutName, more: &str) -> String {
+    let rollout = labels(rollout);
+    let revision = fill::quoted(question.revision.as_str());
+    let series = format!("{name}{{{rollout},revision={revision}{more}}}");
+    let proxy = format!("{}{{{rollout}}}", metric::GENERATION);
+    let count =
+        format!("sum by (instance, pod, culprit, le) (max by (instance, pod, culprit, le, code) ({series}))");
+    let at = format!("min by (instance, pod) (timestamp({series}))");
+    let down = format!("up == 0 and on (job, instance) last_over_time({proxy}[{MISSED_FOR}])");
+    let behind = format!("up == 1 and on (job, instance) {proxy} unless on (job, instance) {series}");
+    let missed = format!("max by (instance, pod) ({down} or {behind})");
+    [("count", count), ("at", at), ("missed", missed)]
+        .map(|(part, expression)| format!(r#"label_replace({expression}, "{PART}", "{part}", "", "")"#))
+        .join("\nor ")
+}
+
+fn labels(rollout: &RolloutName) -> String {
+    let namespace = fill::quoted(&rollout.namespace);
+    let renamed = fill::quoted(&format!("|{}", fill::literal(&rollout.namespace)));
+    let name = fill::quoted(&rollout.name);
+    format!("namespace={namespace},exported_namespace=~{renamed},rollout={name}")
+}
+
+/// An answer to a query by [`counters`], sorted out.
+#[derive(Debug, Default)]
+struct Parts<'a> {
+    /// Instance, label that divides its series, counter.
+    counts: Vec<(String, &'a str, u64)>,
+    /// Age in seconds of the oldest counter.
+    age: f64,
+}
+
+fn parts<'a>(question: &Question, answer: &'a PromqlResult) -> Result<Parts<'a>, NoData> {
+    let Data::Vector(elements) = answer.data() else {
+        return Err(NoData("the answer is no vector; is this address Prometheus?".to_owned()));
+    };
+    let pods = pods(elements);
+    let named = |element: &'a InstantVector| Ok((instance(element, &pods)?, element));
+    let elements = elements.iter().map(named).collect::<Result<Vec<_>, NoData>>()?;
+    refuse_missed(question, &elements)?;
+    let divider = if question.asks == Asks::Errors { metric::CULPRIT } else { "le" };
+    let parts = Parts { counts: told_counts(&elements, divider)?, age: oldest(&elements)? };
+    if parts.counts.is_empty() { Err(no_series(question)) } else { Ok(parts) }
+}
+
+fn part(element: &InstantVector) -> &str {
+    element.metric().get(PART).map_or("", String::as_str)
+}
+
+/// Which pod is behind an address, as far as any series says so.
+fn pods(elements: &[InstantVector]) -> BTreeMap<&str, &str> {
+    elements
+        .iter()
+        .filter_map(|e| Some((e.metric().get("instance")?.as_str(), e.metric().get("pod")?.as_str())))
+        .collect()
+}
+
+fn instance(element: &InstantVector, pods: &BTreeMap<&str, &str>) -> Result<String, NoData> {
+    let address = element.metric().get("instance").map(String::as_str);
+    let pod = element.metric().get("pod").map(String::as_str).or_else(|| pods.get(address?).copied());
+    pod.or(address).map(str::to_owned).ok_or_else(|| {
+        NoData(
+            "the series of the proxies have no label `instance`, so resets can't be told from counts; \
+             give the address of the Prometheus that scrapes the proxies itself"
+                .to_owned(),
+        )
+    })
+}
+
+/// `up` of a missed proxy tells whether it can't be scraped or lacks the revision.
+fn refuse_missed(question: &Question, elements: &[(String, &InstantVector)]) -> Result<(), NoData> {
+    let Some((instance, element)) = elements.iter().find(|(_, element)| part(element) == "missed") else {
+        return Ok(());
+    };
+    let why = if element.sample().value() == 0.0 {
+        format!("Prometheus can't scrape proxy {instance}; see its page Status > Target health")
+    } else {
+        format!("proxy {instance} doesn't know revision {} (yet)", question.revision)
+    };
+    Err(NoData(format!("half an answer: {why}")))
+}
+
+fn told_counts<'a>(
+    elements: &[(String, &'a InstantVector)],
+    divider: &str,
+) -> Result<Vec<(String, &'a str, u64)>, NoData> {
+    let told = elements.iter().filter(|(_, element)| part(element) == "count");
+    told.map(|(instance, element)| {
+        let value = element.sample().value();
+        let count = counts::whole(value).ok_or_else(|| {
+            NoData(format!("proxy {instance} has a counter at {value}, which no counter can be"))
+        })?;
+        Ok((instance.clone(), element.metric().get(divider).map_or("", String::as_str), count))
+    })
+    .collect()
+}
+
+/// Seconds between the oldest scrape and the evaluation.
+fn oldest(elements: &[(String, &InstantVector)]) -> Result<f64, NoData> {
+    let at = elements.iter().filter(|(_, element)| part(element) == "at");
+    let ages = at.map(|(_, element)| element.sample().timestamp() - element.sample().value());
+    let age = ages.fold(0.0, f64::max);
+    let known: BTreeSet<&str> =
+        elements.iter().filter(|(_, e)| part(e) == "at").map(|(instance, _)| instance.as_str()).collect();
+    let undated = elements.iter().find(|(instance, _)| !known.contains(instance.as_str()));
+    match undated {
+        Some((instance, _)) => {
+            Err(NoData(format!("Prometheus doesn't say when it scraped proxy {instance}")))
+        }
+        None => Ok(age),
+    }
+}
+
+fn no_series(question: &Question) -> NoData {
+    let name = if question.asks == Asks::Errors { metric::REQUESTS } else { metric::LATENCY };
+    NoData(format!(
+        "no series {name} of revision {}; does Prometheus scrape the proxies, with `honor_labels: true` \
+         if its targets carry labels `namespace`, `rollout` or `revision`, and classic histograms?",
+        question.revision
+    ))
+}
+
+fn errors(parts: &Parts<'_>, asked: Time) -> Result<Sample, NoData> {
+    let mut instances: BTreeMap<String, Ended> = BTreeMap::new();
+    for (instance, culprit, count) in &parts.counts {
+        instances.entry(instance.clone()).or_default().tell(culprit, *count);
+    }
+    Ok(Sample { at: before(asked, parts.age), value: counts::errors(instances)? })
+}
+
+fn slower(limit: Duration, parts: &Parts<'_>, asked: Time) -> Result<Sample, NoData> {
+    let mut instances: BTreeMap<String, counts::Buckets> = BTreeMap::new();
+    for (instance, le, count) in &parts.counts {
+        let edge = Edge::parse(le).ok_or_else(|| {
+            NoData(format!(
+                "proxy {instance} has a histogram bucket with the edge `{le}`, which is no number"
+            ))
+        })?;
+        let buckets = instances.entry(instance.clone()).or_default();
+        let told = buckets.entry(edge).or_default();
+        *told = (*told).max(*count);
+    }
+    Ok(Sample { at: before(asked, parts.age), value: counts::slower(limit, instances)? })
+}
+
+fn before(asked: Time, age: f64) -> Time {
+    let age = Duration::try_from_secs_f64(age).unwrap_or(Duration::MAX);
+    Time(asked.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
+}
+
+fn value(data: &Data, asked: Time) -> Result<Sample, NoData> {
+    let value = match data {
+        Data::Scalar(sample) => sample.value(),
+        Data::Vector(elements) => one(elements)?.sample().value(),
+        Data::Matrix(_) => {
+            return Err(NoData("the query yields a range of values; remove the range selector".to_owned()));
+        }
+    };
+    if value.is_finite() {
+        return Ok(Sample { at: asked, value: Reading::Value(value) });
+    }
+    Err(NoData(format!(
+        "the query yields {value}; it divides by zero, most likely, as long as there are no requests"
+    )))
+}
+
+fn one(elements: &[InstantVector]) -> Result<&InstantVector, NoData> {
+    match elements {
+        [one] => Ok(one),
+        [] => Err(NoData(
+            "the query yields nothing; try it in Prometheus, and mind labels and names".to_owned(),
+        )),
+        several => Err(NoData(format!(
+            "the query yields {} values instead of one; wrap it in sum(…) or max(…)",
+            several.len()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests;
