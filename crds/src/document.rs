@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
-use serde_saphyr::{DefaultMessageFormatter, Location, MessageFormatter, Spanned};
+use serde_saphyr::{Location, MessageFormatter, Spanned, UserMessageFormatter};
 
 use crate::admit::{Admitted, admit_value};
 use crate::refusal::Refusal;
@@ -113,13 +113,14 @@ impl Document {
 }
 
 fn syntax_error(file: &str, error: &serde_saphyr::Error) -> ReadError {
-    ReadError {
-        file: file.to_owned(),
-        place: error.location().and_then(place_of),
-        problem: DefaultMessageFormatter.format_message(error).into_owned(),
-        remedy: "write valid YAML here; spaces only, the same indentation for the fields of one object"
-            .to_owned(),
-    }
+    let problem = UserMessageFormatter.format_message(error).into_owned();
+    let remedy = if problem.starts_with("duplicate") {
+        "remove one of the two"
+    } else {
+        "write valid YAML here: spaces only, the same indentation for all fields of an object, quotes closed"
+    };
+    let place = error.location().and_then(place_of);
+    ReadError { file: file.to_owned(), place, problem, remedy: remedy.to_owned() }
 }
 
 fn place_of(location: Location) -> Option<Place> {

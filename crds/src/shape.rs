@@ -77,7 +77,7 @@ impl Check<'_> {
             return true;
         }
         let Some(expected) = expected(schema) else { return true };
-        if !expected.holds(value) {
+        if !expected.holds(schema, value, self.foreign) {
             self.refusals.add(path, expected.problem(value), expected.remedy(schema, value));
             return false;
         }
@@ -221,15 +221,17 @@ fn expected(schema: &Value) -> Option<Expected> {
 }
 
 impl Expected {
-    fn holds(self, value: &Value) -> bool {
+    fn holds(self, schema: &Value, value: &Value, foreign: bool) -> bool {
+        let short = || schema.get("format").and_then(Value::as_str) == Some("int32");
         match self {
             Expected::Text => value.is_string(),
-            Expected::Whole => value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+            Expected::Whole => value.as_i64().is_some_and(|n| !short() || i32::try_from(n).is_ok()),
             Expected::Number => value.is_number(),
             Expected::Switch => value.is_boolean(),
             Expected::Object => value.is_object(),
             Expected::List => value.is_array(),
-            Expected::WholeOrText => value.is_string() || value.is_number(),
+            // Kubernetes has quantities of this form, which may be fractions.
+            Expected::WholeOrText => value.is_string() || value.is_i64() || (foreign && value.is_number()),
         }
     }
 
@@ -249,10 +251,8 @@ impl Expected {
     /// The message of the schema's own rule knows best.
     fn remedy(self, schema: &Value, value: &Value) -> String {
         let rule = schema.pointer("/x-kubernetes-validations/0/message").and_then(Value::as_str);
-        if let Some(message) = rule {
-            return message.to_owned();
-        }
         match self {
+            Expected::Text if rule.is_some() => rule.unwrap_or_default().to_owned(),
             Expected::Text if !value.is_object() && !value.is_array() => {
                 format!("write \"{value}\" in quotes")
             }
@@ -260,10 +260,20 @@ impl Expected {
             Expected::Text => "write a text".to_owned(),
             Expected::Number => "write a number".to_owned(),
             Expected::Switch => "write true or false, without quotes".to_owned(),
-            Expected::Object => "write its fields below it, indented".to_owned(),
+            Expected::Object => object_remedy(schema),
             Expected::List => "write its items below it, each with a `-`".to_owned(),
             Expected::WholeOrText => "write a whole number or a text".to_owned(),
         }
+    }
+}
+
+fn object_remedy(schema: &Value) -> String {
+    let names: Vec<_> =
+        schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys).collect();
+    match names.as_slice() {
+        [] => "write its fields below it, indented".to_owned(),
+        [only] => format!("write `{only}: …` below it, indented"),
+        [first, ..] => format!("write its fields below it, indented, for instance `{first}: …`"),
     }
 }
 
