@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::revision::Revision;
-use crate::split::{Split, Weight};
+use crate::split::{Generation, Split, Weight};
 use crate::time::Time;
 
 /// A target state to bring about. Never a delta: doing it twice is doing it once.
@@ -15,11 +15,18 @@ pub enum Action {
         revision: Revision,
         /// How many.
         replicas: u32,
+        /// The split that this was decided with. A revision that has heard of a later one refuses this.
+        generation: Generation,
     },
     /// The traffic is divided like this.
     Route(Split),
     /// This revision and all that belongs to it is gone.
-    Delete(Revision),
+    Delete {
+        /// Which one.
+        revision: Revision,
+        /// The split that this was decided with. A revision that has heard of a later one refuses this.
+        generation: Generation,
+    },
     /// This order, handled and recorded, is taken away.
     Clear(String),
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::revision::Revision;
 use crate::sample::Answer;
-use crate::split::Split;
+use crate::split::{Generation, Split};
 use crate::time::Time;
 
 /// One look at the world.
@@ -41,6 +41,8 @@ pub enum Route {
 pub struct Pods {
     /// How many are asked for.
     pub scale: u32,
+    /// The generation that this was asked for with.
+    pub generation: Generation,
     /// How many are ready.
     pub ready: u32,
     /// How many exist, those that are going away included.

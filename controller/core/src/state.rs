@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::Decision;
 use crate::revision::Revision;
-use crate::split::{Split, Weight};
+use crate::split::{Generation, Split, Weight};
 use crate::strategy::Step;
 use crate::time::Time;
 use crate::verdict::Judge;
@@ -48,6 +48,9 @@ pub struct Release {
     pub revision: Revision,
     /// When the release began.
     pub started: Time,
+    /// The split that it began with. Its pods must have heard of it before it gets traffic: then nothing that was
+    /// decided earlier can take them away.
+    pub generation: Generation,
     /// The way it goes, as it was when `step` was counted.
     pub steps: Vec<Step>,
     /// Which of the steps is under way; the number of steps when all are behind.
@@ -72,10 +75,11 @@ pub struct Release {
 
 impl Release {
     /// A release at its very beginning.
-    pub fn new(revision: Revision, steps: &[Step], now: Time) -> Release {
+    pub fn new(revision: Revision, generation: Generation, steps: &[Step], now: Time) -> Release {
         Release {
             revision,
             started: now,
+            generation,
             steps: steps.to_vec(),
             step: 0,
             step_since: None,

@@ -73,8 +73,8 @@ impl Turn<'_> {
             self.all_to_stable();
             self.decide(What::Superseded, Some(old), MACHINE, why);
         }
-        self.begin(wanted.clone());
         self.split([(stable.clone(), Weight::ALL), (wanted.clone(), Weight::NONE)], None);
+        self.begin(wanted.clone());
         let why = format!("{} steps against stable revision {stable}", self.strategy.steps.len());
         self.decide(What::Started, Some(wanted), MACHINE, why);
     }
@@ -87,6 +87,7 @@ impl Turn<'_> {
     }
 
     fn begin(&mut self, revision: Revision) {
-        self.state.release = Some(Release::new(revision, &self.strategy.steps, self.now));
+        self.state.release =
+            Some(Release::new(revision, self.state.split.generation, &self.strategy.steps, self.now));
     }
 }

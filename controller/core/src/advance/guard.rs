@@ -22,7 +22,9 @@ impl Turn<'_> {
     /// A proven breach of a limit. A person who ordered all steps at once has the last word over it.
     fn breach(&self) -> Option<String> {
         let release = self.state.release.as_ref().filter(|r| r.full.is_none())?;
-        let findings = release.judge.findings(&self.strategy.analysis, moment(release, self.seen, self.now));
+        let findings = release
+            .judge
+            .findings(&self.strategy.analysis, moment(release, &self.state.split, self.seen, self.now));
         let bad = findings.iter().filter(|f| f.verdict == Verdict::Bad);
         let why: Vec<String> = bad.map(|f| format!("{}: {}", f.metric, f.why)).collect();
         (!why.is_empty()).then(|| why.join("; "))
@@ -58,7 +60,13 @@ impl Turn<'_> {
 
     pub(super) fn awaits_pods(&self) -> bool {
         let Some(release) = &self.state.release else { return false };
-        self.seen.revisions.is_some() && self.ready(&release.revision) < self.pods_needed(release)
+        self.seen.revisions.is_some() && !self.has_pods(release)
+    }
+
+    /// Whether enough pods are ready for the next weight, and safe from what was decided before this release.
+    pub(super) fn has_pods(&self, release: &Release) -> bool {
+        let Some(pods) = self.pods(&release.revision) else { return false };
+        pods.ready >= self.pods_needed(release) && pods.generation >= release.generation
     }
 
     pub(super) fn awaits_proxies(&self) -> bool {
@@ -67,14 +75,20 @@ impl Turn<'_> {
 
     /// Ready pods that carry the weight that the release is to have next.
     pub(super) fn pods_needed(&self, release: &Release) -> u32 {
+        if self.state.stable.is_none() {
+            return self.strategy.replicas;
+        }
         let goal = release.goal(self.state.split.weight(&release.revision));
         goal.of(self.strategy.replicas).max(1).min(self.strategy.replicas)
     }
 
     pub(super) fn pods_missing(&self, release: &Release) -> String {
         let (ready, needed) = (self.ready(&release.revision), self.pods_needed(release));
-        let pods = self.seen.revisions.as_ref().and_then(|all| all.get(&release.revision));
-        let trouble = pods.and_then(|p| p.trouble.as_ref()).map(|t| format!("; {t}")).unwrap_or_default();
+        let trouble = self
+            .pods(&release.revision)
+            .and_then(|p| p.trouble.as_ref())
+            .map(|t| format!("; {t}"))
+            .unwrap_or_default();
         format!("{ready} of {needed} pods of revision {} are ready{trouble}", release.revision)
     }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::decision::{Action, Decision, What};
-use crate::observation::Observation;
+use crate::observation::{Observation, Pods, Report};
 use crate::revision::Revision;
 use crate::sample::{Asks, Question};
 use crate::split::{Split, Weight};
@@ -85,7 +85,7 @@ pub fn findings(strategy: &Strategy, state: &State, observation: &Observation, n
     let Some(release) = state.release.as_ref().filter(|_| state.stable.is_some()) else {
         return Vec::new();
     };
-    release.judge.findings(&strategy.analysis, moment(release, observation, now))
+    release.judge.findings(&strategy.analysis, moment(release, &state.split, observation, now))
 }
 
 pub(crate) fn step_under(
@@ -126,7 +126,7 @@ struct Turn<'a> {
 impl Turn<'_> {
     fn take_answers(&mut self) {
         let Some(release) = &mut self.state.release else { return };
-        let moment = moment(release, self.seen, self.now);
+        let moment = moment(release, &self.state.split, self.seen, self.now);
         release.judge.take(&self.strategy.analysis, &release.revision, &self.seen.answers, moment);
     }
 
@@ -140,7 +140,7 @@ impl Turn<'_> {
 
     /// Whether every proxy applies the very split that was decided last.
     fn acknowledged(&self) -> bool {
-        let applies = |report: &crate::observation::Report| report.split == self.state.split;
+        let applies = |report: &Report| report.split == self.state.split;
         let all = |proxies: &BTreeMap<String, _>| {
             !proxies.is_empty() && proxies.values().all(|r: &Option<_>| r.as_ref().is_some_and(applies))
         };
@@ -149,7 +149,11 @@ impl Turn<'_> {
 
     /// Ready pods of a revision; none where they can't be seen.
     fn ready(&self, revision: &Revision) -> u32 {
-        self.seen.revisions.as_ref().and_then(|all| all.get(revision)).map_or(0, |pods| pods.ready)
+        self.pods(revision).map_or(0, |pods| pods.ready)
+    }
+
+    fn pods(&self, revision: &Revision) -> Option<&Pods> {
+        self.seen.revisions.as_ref().and_then(|all| all.get(revision))
     }
 
     /// Decides on a split. The one before is void as soon as this one is saved.
@@ -174,7 +178,8 @@ impl Turn<'_> {
     }
 }
 
-fn moment(release: &Release, seen: &Observation, now: Time) -> Moment {
+fn moment(release: &Release, split: &Split, seen: &Observation, now: Time) -> Moment {
     let proxies = seen.proxies.as_ref().map(BTreeMap::len);
-    Moment { now, weight_since: release.weight_since, proxies }
+    let traffic = split.sends_to(&release.revision);
+    Moment { now, weight_since: release.weight_since, traffic, proxies }
 }

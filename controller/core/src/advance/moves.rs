@@ -129,7 +129,7 @@ impl Turn<'_> {
         if to == from && !marks {
             return Pass;
         }
-        if self.rules.ready_first && self.ready(&release.revision) < self.pods_needed(release) {
+        if self.rules.ready_first && !self.has_pods(release) {
             return Wait(Cause::Pods, self.pods_missing(release));
         }
         let gate = if from == Weight::NONE { self.prepare(release) } else { self.approve(release) };
@@ -163,7 +163,9 @@ impl Turn<'_> {
         if let Some(who) = release.full.as_ref().or(release.waved.as_ref()) {
             return Ok(format!("ordered by {who}"));
         }
-        let findings = release.judge.findings(&self.strategy.analysis, moment(release, self.seen, self.now));
+        let findings = release
+            .judge
+            .findings(&self.strategy.analysis, moment(release, &self.state.split, self.seen, self.now));
         let blocks = |f: &&Finding| match f.verdict {
             Verdict::Good => false,
             Verdict::NoData => self.rules.known_good,

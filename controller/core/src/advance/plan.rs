@@ -6,6 +6,7 @@ use super::{LOOK_AGAIN, MACHINE, Turn};
 use crate::decision::{Action, What};
 use crate::observation::{Pods, Route};
 use crate::revision::Revision;
+use crate::split::Generation;
 use crate::state::Cause;
 use crate::strategy::Step;
 use crate::time::Time;
@@ -31,18 +32,18 @@ impl Turn<'_> {
 
     /// Stable has all its pods at any time, so that an abort needs nobody; the canary what its weight needs.
     fn scale_up(&self, revisions: &BTreeMap<Revision, Pods>) -> Vec<Action> {
-        let stable = self.state.stable.iter().map(|r| (r, self.strategy.replicas));
-        let first = self.state.stable.is_none();
-        let canary = self.state.release.iter().map(|release| {
-            let pods = if first { self.strategy.replicas } else { self.pods_needed(release) };
-            (&release.revision, pods)
-        });
-        let differs = |(revision, replicas): &(&Revision, u32)| {
-            revisions.get(*revision).is_none_or(|pods| pods.scale != *replicas)
+        let stable = self.state.stable.iter().map(|r| (r, self.strategy.replicas, Generation::default()));
+        let canary = self.state.release.iter().map(|r| (&r.revision, self.pods_needed(r), r.generation));
+        let stands = |revision: &Revision, replicas: u32, since: Generation| {
+            revisions.get(revision).is_some_and(|pods| pods.scale == replicas && pods.generation >= since)
         };
-        let scale =
-            |(revision, replicas): (&Revision, u32)| Action::Scale { revision: revision.clone(), replicas };
-        stable.chain(canary).filter(differs).map(scale).collect()
+        let wanted =
+            stable.chain(canary).filter(|(revision, replicas, since)| !stands(revision, *replicas, *since));
+        wanted.map(|(revision, replicas, _)| self.scale(revision, replicas)).collect()
+    }
+
+    fn scale(&self, revision: &Revision, replicas: u32) -> Action {
+        Action::Scale { revision: revision.clone(), replicas, generation: self.state.split.generation }
     }
 
     /// What is neither stable nor canary goes, when it is certain that nothing reaches it.
@@ -60,7 +61,7 @@ impl Turn<'_> {
                 let why = "no proxy sends to it and nothing is in flight";
                 self.decide(What::Drained, Some(revision.clone()), MACHINE, why);
             }
-            actions.push(Action::Scale { revision, replicas: 0 });
+            actions.push(self.scale(&revision, 0));
         }
         actions
     }
@@ -75,7 +76,11 @@ impl Turn<'_> {
         old.sort_by_key(|(revision, pods)| (std::cmp::Reverse(self.rank(revision)), pods.created));
         let surplus = old.len().saturating_sub(self.strategy.history_limit);
         let unreached = |(revision, _): &(&Revision, &Pods)| self.is_unreached(revision);
-        old.into_iter().take(surplus).filter(unreached).map(|(r, _)| Action::Delete(r.clone())).collect()
+        old.into_iter().take(surplus).filter(unreached).map(|(r, _)| self.delete(r)).collect()
+    }
+
+    fn delete(&self, revision: &Revision) -> Action {
+        Action::Delete { revision: revision.clone(), generation: self.state.split.generation }
     }
 
     /// Place in the history: 0 for the revision that was stable last.

@@ -74,6 +74,8 @@ impl Evidence {
                 }
                 self.begun |= self.whole;
             }
+            // What a query says of a revision without traffic is no measurement of it.
+            (Check::Value { .. }, Reading::Value(_)) if !moment.traffic => return,
             (Check::Value { min, max, .. }, Reading::Value(value)) => {
                 self.whole = true;
                 self.value = Some(*value);

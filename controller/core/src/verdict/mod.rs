@@ -56,6 +56,8 @@ pub struct Moment {
     pub now: Time,
     /// Since when all proxies apply the present weight. `None`: not yet.
     pub weight_since: Option<Time>,
+    /// Whether any request can reach the canary.
+    pub traffic: bool,
     /// How many proxies serve the Rollout. `None`: not known.
     pub proxies: Option<usize>,
 }

@@ -1,0 +1,176 @@
+//! The promises, checked against what is really so, not against what anyone was told.
+
+use super::world::{Nature, Ready, World};
+use crate::decision::{Decision, What};
+use crate::revision::Revision;
+use crate::split::Weight;
+use crate::state::State;
+
+type Checked = Result<(), String>;
+
+fn holds(so: bool, otherwise: impl FnOnce() -> String) -> Checked {
+    if so { Ok(()) } else { Err(otherwise()) }
+}
+
+/// No proxy sends to, or has something in flight to, a revision whose pods were taken away.
+pub(super) fn traffic(world: &World) -> Checked {
+    if world.edits {
+        return Ok(()); // what a person does with the weights for a moment is no promise of ours
+    }
+    for (i, proxy) in world.proxies.iter().enumerate() {
+        let sent = proxy.split.weights.keys().filter(|r| proxy.split.sends_to(r));
+        for revision in sent.chain(proxy.in_flight.keys()) {
+            let pods = world.pods.get(revision).map_or(0, |p| p.scale);
+            holds(pods > 0, || format!("proxy {i} has traffic to {revision}, which was scaled to zero"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A new state was saved.
+pub(super) fn saved(world: &mut World, before: &State, ready: &Ready) -> Checked {
+    let after = world.state.clone();
+    let new: Vec<Decision> =
+        after.decisions.iter().filter(|d| !before.decisions.contains(d)).cloned().collect();
+    world.told.extend(new.iter().cloned());
+    whole_split(&after)?;
+    generations_rise(before, &after)?;
+    raise(world, before, &after, ready)?;
+    refused_gets_nothing(&after)?;
+    stable_changes_only_when_all_traffic_is_there(world, before, &after)?;
+    orders_are_handled_once(world, &new)?;
+    new.iter().try_for_each(|decision| healthy_is_not_aborted(world, decision))
+}
+
+fn whole_split(after: &State) -> Checked {
+    let sum: u32 = after.split.weights.values().map(|w| u32::from(w.percent())).sum();
+    holds(sum == 100 || after.split.weights.is_empty(), || format!("the weights add up to {sum}"))
+}
+
+fn generations_rise(before: &State, after: &State) -> Checked {
+    let (old, new) = (&before.split, &after.split);
+    holds(new.generation >= old.generation, || "the generation fell".into())?;
+    holds(new.same_traffic(old) || new.generation > old.generation, || {
+        "two splits with one generation".into()
+    })
+}
+
+/// A share rises only onto ready pods, only one step, only when no third revision has traffic, and of a bad canary
+/// only at a person's word.
+fn raise(world: &World, before: &State, after: &State, ready: &Ready) -> Checked {
+    for revision in after.split.weights.keys() {
+        let (from, to) = (before.split.weight(revision), after.split.weight(revision));
+        let was_sent = before.split.sends_to(revision);
+        if to <= from && (was_sent || !after.split.sends_to(revision))
+            || before.stable.as_ref() == Some(revision)
+        {
+            continue;
+        }
+        let ready = ready.get(revision).copied().unwrap_or(0);
+        let first = before.stable.is_none();
+        let needed = if first { 1 } else { to.of(world.strategy.replicas).max(1) };
+        holds(ready >= needed, || {
+            format!("{revision} rose from {from} to {to} with {ready} of {needed} pods ready")
+        })?;
+        if first {
+            continue;
+        }
+        let on_the_way =
+            world.strategy.steps.iter().any(|s| matches!(s, crate::strategy::Step::SetWeight(w) if *w == to));
+        holds(on_the_way || to == Weight::ALL || to == from, || {
+            format!("{revision} jumped to {to}, which is no step")
+        })?;
+        alone(world, before, revision)?;
+        judged(world, before, revision, from)?;
+    }
+    Ok(())
+}
+
+fn alone(world: &World, before: &State, canary: &Revision) -> Checked {
+    for proxy in &world.proxies {
+        let third = proxy
+            .split
+            .weights
+            .keys()
+            .find(|r| proxy.split.sends_to(r) && *r != canary && before.stable.as_ref() != Some(*r));
+        holds(third.is_none(), || format!("{canary} got traffic while a proxy sends to {third:?}"))?;
+    }
+    Ok(())
+}
+
+fn judged(world: &World, before: &State, canary: &Revision, from: Weight) -> Checked {
+    let bad = matches!(world.natures.get(canary), Some(Nature::Failing | Nature::Slow));
+    let by_person = world.orders.iter().any(|o| {
+        matches!(o.kind, crate::observation::OrderKind::Promote | crate::observation::OrderKind::PromoteFull)
+    }) || before.release.as_ref().is_some_and(|r| r.waved.is_some() || r.full.is_some());
+    holds(!bad || from == Weight::NONE || by_person, || format!("{canary} is bad and rose beyond {from}"))
+}
+
+fn refused_gets_nothing(after: &State) -> Checked {
+    let refused = after.refused.as_ref().map(|r| &r.revision);
+    let sent = refused.is_some_and(|r| after.split.sends_to(r) && after.stable.as_ref() != Some(r));
+    holds(!sent, || "an aborted revision has traffic".into())
+}
+
+fn stable_changes_only_when_all_traffic_is_there(world: &World, before: &State, after: &State) -> Checked {
+    if before.stable == after.stable {
+        return Ok(());
+    }
+    let stable = after.stable.as_ref().ok_or("there is no stable revision any more")?;
+    let everywhere = world.edits
+        || world.proxies.iter().all(|p| p.split.weights.is_empty() || p.split.weight(stable) == Weight::ALL);
+    holds(everywhere, || format!("{stable} is stable before it has all traffic"))?;
+    let bad = matches!(world.natures.get(stable), Some(Nature::Failing | Nature::Slow));
+    let by_person =
+        world.told.iter().any(|d| d.what == What::Promoted && d.revision.as_ref() == Some(stable));
+    holds(!bad || before.stable.is_none() || by_person, || format!("{stable} is bad and became stable"))
+}
+
+fn orders_are_handled_once(world: &World, new: &[Decision]) -> Checked {
+    for id in new.iter().filter_map(|d| d.order.as_ref()) {
+        let times = world.told.iter().filter(|d| d.order.as_ref() == Some(id)).count();
+        holds(times == 1, || format!("{id} was handled {times} times"))?;
+    }
+    Ok(())
+}
+
+fn healthy_is_not_aborted(world: &World, decision: &Decision) -> Checked {
+    let healthy = decision.revision.as_ref().and_then(|r| world.natures.get(r)) == Some(&Nature::Healthy);
+    let judged = decision.what == What::Aborted
+        && decision.who == "penstock"
+        && !decision.why.contains("progressDeadline");
+    holds(!(healthy && judged), || format!("a healthy canary was aborted: {}", decision.why))
+}
+
+/// After the faults have stopped: everything stands as it should, and nobody acts any more.
+pub(super) fn ended(world: &World) -> Checked {
+    holds(world.is_settled(), || "it does not come to rest".into())?;
+    let state = &world.state;
+    let Some(stable) = &state.stable else {
+        let first = world.natures.get(&world.strategy.revision);
+        return holds(first == Some(&Nature::NeverReady), || "nothing is stable".into());
+    };
+    holds(state.release.is_none(), || "a release is still under way".into())?;
+    let refused = state.refused.is_some();
+    let undone = state.undo.as_ref().map(|u| &u.to);
+    let wanted = undone.unwrap_or(&world.strategy.revision);
+    holds(refused || stable == wanted, || format!("{wanted} is neither stable nor refused"))?;
+    let nature = world.natures.get(wanted);
+    let ends_bad = matches!(nature, Some(Nature::NeverReady));
+    holds(!ends_bad || refused || world.told.iter().any(|d| d.what == What::Deployed), || {
+        "never ready, yet stable".into()
+    })?;
+    for (i, proxy) in world.proxies.iter().enumerate() {
+        holds(proxy.split == state.split, || format!("proxy {i} does not apply the split"))?;
+        holds(proxy.split.weight(stable) == Weight::ALL, || {
+            format!("proxy {i} does not send all to stable")
+        })?;
+    }
+    for (revision, pods) in &world.pods {
+        let right = if revision == stable { world.strategy.replicas } else { 0 };
+        holds(pods.scale == right, || format!("{revision} has {} pods, not {right}", pods.scale))?;
+    }
+    let kept = world.pods.len();
+    let limit = world.strategy.history_limit + 3;
+    holds(kept <= limit, || format!("{kept} revisions are kept, at most {limit} should be"))
+}

@@ -1,0 +1,147 @@
+//! A controller: takes turns, may hold an old memory, may die between any two effects.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::world::{Late, Nature, World, counted};
+use crate::advance::{questions, step_under};
+use crate::decision::Action;
+use crate::observation::{Observation, Route};
+use crate::sample::{Answer, NoData, Question, Reading, Sample};
+use crate::state::State;
+use crate::strategy::Check;
+
+/// What a controller keeps from turn to turn.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leader {
+    /// What it read when it last read: a stale read shows it again.
+    memory: Option<(u64, State)>,
+}
+
+impl World {
+    pub(crate) fn lead(&mut self) -> Result<(), String> {
+        self.turn(0)?;
+        if self.strike("second leader acts") {
+            self.turn(1)?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, index: usize) -> Result<(), String> {
+        let stale = self.strike("state read stale");
+        let remembered = self.leaders[index].memory.clone().filter(|_| stale);
+        let (read, state) = remembered.unwrap_or_else(|| (self.version, self.state.clone()));
+        self.leaders[index].memory = Some((read, state.clone()));
+        let strategy = self.strategy.clone();
+        let asked = questions(&strategy, &state, self.now);
+        let observation = self.observe(&asked);
+        let next = step_under(self.promise.rules, &strategy, &state, &observation, self.now);
+        let busy = next.state != state || !next.actions.is_empty();
+        self.quiet = if busy { 0 } else { self.quiet + 1 };
+        let saved = next.state == state || self.store(read, next.state)?;
+        if saved { self.act(next.actions) } else { Ok(()) }
+    }
+
+    /// Saves, with what can go wrong. True: it is known to be saved.
+    fn store(&mut self, read: u64, state: State) -> Result<bool, String> {
+        let ready = self.pods.iter().map(|(r, p)| (r.clone(), p.ready)).collect();
+        if self.strike("save lost") {
+            return Ok(false);
+        }
+        if self.strike("save late") {
+            let at = self.now + Duration::from_secs(self.rng.u64(1..5));
+            self.late.push((at, Late::Save { read, state, ready }));
+            return Ok(false);
+        }
+        let saved = self.save(read, state, &ready)?;
+        Ok(saved && !self.strike("save done but reported as failed"))
+    }
+
+    fn act(&mut self, actions: Vec<Action>) -> Result<(), String> {
+        for action in actions {
+            if self.strike("crash between effects") {
+                return Ok(());
+            }
+            if self.strike("write lost") {
+                continue;
+            }
+            if self.strike("write doubled") {
+                let at = self.now + Duration::from_secs(self.rng.u64(1..6));
+                self.late.push((at, Late::Act(action.clone())));
+            }
+            let long = self.strike("write stale by long");
+            if long || self.strike("write late") {
+                let delay = if long { self.rng.u64(10..40) } else { self.rng.u64(1..6) };
+                self.late.push((self.now + Duration::from_secs(delay), Late::Act(action)));
+                continue;
+            }
+            self.apply(&action);
+        }
+        Ok(())
+    }
+
+    fn observe(&mut self, asked: &[Question]) -> Observation {
+        let revisions = if self.strike("revisions not seen") { None } else { Some(self.pods.clone()) };
+        let unseen = self.strike("route not seen");
+        let route = match &self.route {
+            _ if unseen => Route::Unknown,
+            None => Route::Absent,
+            Some(split) => Route::Found(split.clone()),
+        };
+        let proxies = if self.strike("proxies not known") { None } else { Some(self.reports()) };
+        let answers = self.answer(asked);
+        Observation { revisions, route, proxies, answers, orders: self.orders.clone() }
+    }
+
+    fn reports(&mut self) -> BTreeMap<String, Option<crate::observation::Report>> {
+        let mut all = BTreeMap::new();
+        for index in 0..self.proxies.len() {
+            let missing = self.strike("report missing");
+            let old = if self.strike("report old") { self.rng.usize(0..4) } else { 0 };
+            let reports = &self.proxies[index].reports;
+            let report = reports.get(old).or(reports.back()).cloned();
+            all.insert(format!("p{index}"), report.filter(|_| !missing));
+        }
+        all
+    }
+
+    fn answer(&mut self, asked: &[Question]) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        if !asked.is_empty() && self.strike("metrics lost between") {
+            return answers;
+        }
+        for question in asked {
+            let result =
+                if self.strike("no metrics") { Err(NoData("empty".into())) } else { self.sample(question) };
+            let answer =
+                Answer { metric: question.metric.clone(), revision: question.revision.clone(), result };
+            if self.strike("metrics doubled") {
+                answers.push(answer.clone());
+            }
+            answers.push(answer);
+        }
+        answers
+    }
+
+    fn sample(&mut self, question: &Question) -> Result<Sample, NoData> {
+        let back = if self.strike("metrics late") { self.rng.usize(1..10) } else { 0 };
+        let half = self.strike("metrics half");
+        let metric = self.strategy.analysis.metrics.iter().find(|m| m.name == question.metric);
+        let check = metric.map(|m| m.check.clone()).ok_or(NoData("no such metric".into()))?;
+        let (at, proxies) =
+            self.scrapes.get(back).or(self.scrapes.back()).ok_or(NoData("no scrape".into()))?;
+        if matches!(check, Check::Value { .. }) {
+            let bad = matches!(self.natures.get(&question.revision), Some(Nature::Failing | Nature::Slow));
+            return Ok(Sample { at: *at, value: Reading::Value(if bad { 10.0 } else { 1.0 }) });
+        }
+        let shown = proxies.iter().enumerate().skip(usize::from(half));
+        let of = |(i, ended): (usize, &std::collections::BTreeMap<_, _>)| {
+            ended.get(&question.revision).map(|e| (format!("p{i}"), counted(&check, *e)))
+        };
+        let instances: BTreeMap<String, _> = shown.filter_map(of).collect();
+        if instances.is_empty() {
+            return Err(NoData("no series".into()));
+        }
+        Ok(Sample { at: *at, value: Reading::Counts { instances, edge: None } })
+    }
+}

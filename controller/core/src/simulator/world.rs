@@ -1,0 +1,459 @@
+//! The world: pods, proxies with traffic, objects with versions, people.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::faults::Faults;
+use super::leader::Leader;
+use super::{Promise, checks};
+use crate::decision::{Action, Decision};
+use crate::observation::{Order, OrderKind, Pods, Report};
+use crate::revision::Revision;
+use crate::sample::Counts;
+use crate::split::{Split, Weight};
+use crate::state::State;
+use crate::strategy::{Analysis, Check, Metric, Step, Strategy};
+use crate::time::Time;
+
+/// What a revision is really like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nature {
+    Healthy,
+    /// Half of its requests fail.
+    Failing,
+    /// Half of its requests are slow.
+    Slow,
+    NeverReady,
+    CrashLooping,
+}
+
+/// One proxy.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Proxy {
+    pub(crate) split: Split,
+    pub(crate) in_flight: BTreeMap<Revision, Vec<u8>>,
+    /// Requests, failures and slow ones that have ended.
+    pub(crate) ended: BTreeMap<Revision, (u64, u64, u64)>,
+    pub(crate) reports: VecDeque<Report>,
+}
+
+/// Ready pods of each revision.
+pub(crate) type Ready = BTreeMap<Revision, u32>;
+
+/// Something that happens later.
+#[derive(Clone, Debug)]
+pub(crate) enum Late {
+    Act(Action),
+    Save { read: u64, state: State, ready: Ready },
+}
+
+pub(crate) struct World {
+    pub(crate) promise: Promise,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) faults: Faults,
+    /// Whether somebody edits the router's object by hand in this world.
+    pub(crate) edits: bool,
+    pub(crate) hostile: bool,
+    pub(crate) now: Time,
+    pub(crate) strategy: Strategy,
+    pub(crate) natures: BTreeMap<Revision, Nature>,
+    pub(crate) version: u64,
+    pub(crate) state: State,
+    pub(crate) older: VecDeque<(u64, State)>,
+    pub(crate) route: Option<Split>,
+    pub(crate) pods: BTreeMap<Revision, Pods>,
+    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) orders: Vec<Order>,
+    pub(crate) ordered: u32,
+    pub(crate) late: Vec<(Time, Late)>,
+    /// Counters as they were at the last ticks: what a metric source may show.
+    pub(crate) scrapes: VecDeque<(Time, Vec<BTreeMap<Revision, (u64, u64, u64)>>)>,
+    pub(crate) leaders: Vec<Leader>,
+    pub(crate) told: Vec<Decision>,
+    pub(crate) quiet: u32,
+}
+
+const TICK: Duration = Duration::from_secs(1);
+
+impl World {
+    pub(crate) fn new(seed: u64, promise: Promise) -> World {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let proxies = vec![Proxy::default(); rng.usize(1..=3)];
+        let mut world = World {
+            promise,
+            faults: Faults::new(*rng.choice(&[15, 40, 100]).unwrap_or(&100)),
+            edits: rng.u8(0..10) == 0,
+            hostile: true,
+            now: Time(1_000_000),
+            strategy: strategy(&mut rng),
+            natures: BTreeMap::new(),
+            version: 0,
+            state: State::default(),
+            older: VecDeque::new(),
+            route: None,
+            pods: BTreeMap::new(),
+            proxies,
+            orders: Vec::new(),
+            ordered: 0,
+            late: Vec::new(),
+            scrapes: VecDeque::new(),
+            leaders: vec![Leader::default(), Leader::default()],
+            told: Vec::new(),
+            quiet: 0,
+            rng,
+        };
+        world.new_revision(Nature::Healthy);
+        world
+    }
+
+    /// One second: people, late effects, pods, proxies with traffic, leaders, checks.
+    pub(crate) fn tick(&mut self) -> Result<(), String> {
+        self.now = self.now + TICK;
+        if self.hostile {
+            self.people();
+        } else {
+            self.person_on_call();
+        }
+        self.late_effects()?;
+        self.live();
+        self.traffic();
+        self.lead()?;
+        checks::traffic(self)
+    }
+
+    /// From here on nothing goes wrong any more, and the wanted revision is left to itself.
+    pub(crate) fn calm(&mut self) {
+        self.hostile = false;
+        self.strategy.paused = false;
+    }
+
+    pub(crate) fn strike(&mut self, fault: &'static str) -> bool {
+        self.hostile && self.faults.strike(&mut self.rng, fault)
+    }
+
+    fn people(&mut self) {
+        use Nature::{CrashLooping, Failing, Healthy, NeverReady, Slow};
+        if self.strike("order") {
+            let kind = self.any_order();
+            self.order(kind);
+        }
+        if self.strike("template changes") {
+            let natures = [Healthy, Healthy, Healthy, Healthy, Failing, Slow, NeverReady, CrashLooping];
+            match self.rng.u8(0..4) {
+                0 => {
+                    self.strategy.revision =
+                        self.state.stable.clone().unwrap_or(self.strategy.revision.clone())
+                }
+                1 => {
+                    let kept: Vec<&Revision> = self.pods.keys().collect();
+                    if let Some(any) = self.rng.choice(kept) {
+                        self.strategy.revision = any.clone();
+                    }
+                }
+                _ => {
+                    let nature = self.rng.choice(natures).unwrap_or(Healthy);
+                    self.new_revision(nature);
+                }
+            }
+        }
+        if self.edits && self.strike("route edited by hand") {
+            self.edit();
+        }
+        if self.strike("spec changes") {
+            match self.rng.u8(0..4) {
+                0 => self.strategy.paused = !self.strategy.paused,
+                1 => self.strategy.replicas = self.rng.u32(1..=6),
+                2 => self.strategy.steps = steps(&mut self.rng),
+                _ => self.strategy.marks_canary = !self.strategy.marks_canary,
+            }
+        }
+    }
+
+    /// Somebody swaps the weights that stand in the router's object.
+    fn edit(&mut self) {
+        let Some(route) = &mut self.route else { return };
+        let swapped: Vec<Weight> = route.weights.values().rev().copied().collect();
+        route.weights.values_mut().zip(swapped).for_each(|(weight, other)| *weight = other);
+    }
+
+    /// In the calm: whatever waits for a person gets its word.
+    fn person_on_call(&mut self) {
+        let Some(release) = &self.state.release else { return };
+        if self.state.phase() != crate::state::Phase::Paused || !self.orders.is_empty() {
+            return;
+        }
+        let kind = if release.paused.is_some() { OrderKind::Resume } else { OrderKind::Promote };
+        self.order(kind);
+    }
+
+    fn any_order(&mut self) -> OrderKind {
+        let kept: Vec<Revision> = self.pods.keys().cloned().collect();
+        if self.state.release.as_ref().is_some_and(|r| r.paused.is_some()) && self.rng.bool() {
+            return OrderKind::Resume;
+        }
+        match self.rng.u8(0..12) {
+            0..=2 => OrderKind::Abort,
+            3..=4 => OrderKind::Promote,
+            5 => OrderKind::PromoteFull,
+            6..=7 => OrderKind::Pause,
+            8 => OrderKind::Resume,
+            9..=10 => OrderKind::Retry,
+            _ => OrderKind::Undo(self.rng.choice(kept).filter(|_| self.ordered % 2 == 0)),
+        }
+    }
+
+    fn order(&mut self, kind: OrderKind) {
+        self.ordered += 1;
+        let id = format!("order-{}", self.ordered);
+        self.orders.push(Order { id, kind, who: "ann".into(), reason: String::new(), at: self.now });
+    }
+
+    fn new_revision(&mut self, nature: Nature) {
+        let name = format!("r{}", self.natures.len() + 1);
+        let revision = Revision::new(name).unwrap();
+        self.natures.insert(revision.clone(), nature);
+        self.strategy.revision = revision;
+    }
+
+    fn late_effects(&mut self) -> Result<(), String> {
+        let (due, wait): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.late).into_iter().partition(|(at, _)| *at <= self.now);
+        self.late = wait;
+        for (_, late) in due {
+            match late {
+                Late::Act(action) => self.apply(&action),
+                Late::Save { read, state, ready } => _ = self.save(read, state, &ready)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the state, if it is still the one that was read. `ready`: the pods as they were looked at.
+    pub(crate) fn save(&mut self, read: u64, state: State, ready: &Ready) -> Result<bool, String> {
+        if read != self.version {
+            return Ok(false);
+        }
+        let before = std::mem::replace(&mut self.state, state);
+        checks::saved(self, &before, ready)?;
+        self.older.push_back((self.version, before));
+        self.older.truncate(8);
+        if self.older.len() > 4 {
+            self.older.pop_front();
+        }
+        self.version += 1;
+        Ok(true)
+    }
+
+    /// Receivers refuse what is older than what they know.
+    pub(crate) fn apply(&mut self, action: &Action) {
+        let strict = self.promise.generations;
+        match action {
+            Action::Route(split) => {
+                let newer = self.route.as_ref().is_none_or(|r| r.generation <= split.generation);
+                if newer || !strict {
+                    self.route = Some(split.clone());
+                }
+            }
+            Action::Scale { revision, replicas, generation } => {
+                let created = self.now;
+                let pods = self.pods.entry(revision.clone()).or_insert(Pods { created, ..Pods::default() });
+                if pods.generation <= *generation || !strict {
+                    pods.scale = *replicas;
+                    pods.generation = *generation;
+                }
+            }
+            Action::Delete { revision, generation } => {
+                let older =
+                    self.pods.get(revision).is_some_and(|p| p.generation <= *generation && p.scale == 0);
+                if older || !strict {
+                    self.pods.remove(revision);
+                }
+            }
+            Action::Clear(id) => self.orders.retain(|order| order.id != *id),
+        }
+    }
+
+    /// Pods start, get ready, die.
+    fn live(&mut self) {
+        let natures = self.natures.clone();
+        let hostile = self.hostile;
+        for (revision, pods) in &mut self.pods {
+            let nature = natures.get(revision).copied().unwrap_or(Nature::Healthy);
+            pods.present = if pods.scale > pods.present {
+                pods.scale
+            } else {
+                pods.present - u32::from(pods.present > pods.scale)
+            };
+            pods.ready = pods.ready.min(pods.scale);
+            let rises = match nature {
+                Nature::NeverReady => false,
+                Nature::CrashLooping => self.rng.u8(0..4) == 0,
+                Nature::Healthy | Nature::Failing | Nature::Slow => self.rng.bool(),
+            };
+            if rises && pods.ready < pods.scale {
+                pods.ready += 1;
+            }
+            let dies = hostile && self.faults.strike(&mut self.rng, "pod dies");
+            if (dies || nature == Nature::CrashLooping && self.rng.u8(0..3) == 0) && pods.ready > 0 {
+                pods.ready -= 1;
+                pods.restarts += 1;
+            }
+        }
+    }
+
+    /// Proxies read the route, requests come and end.
+    fn traffic(&mut self) {
+        for index in 0..self.proxies.len() {
+            let restarts = self.strike("proxy restarts");
+            let late = self.strike("route reaches proxy late") && !restarts;
+            let strict = self.promise.generations;
+            let route = self.route.clone().filter(|_| !late);
+            let natures = &self.natures;
+            let proxy = &mut self.proxies[index];
+            if restarts {
+                *proxy = Proxy::default();
+            }
+            if let Some(route) = route
+                && (route.generation >= proxy.split.generation || !strict)
+            {
+                proxy.split = route;
+            }
+            proxy.end_requests(natures, &mut self.rng);
+            proxy.begin_requests(&mut self.rng);
+            proxy.reports.push_front(proxy.report());
+            proxy.reports.truncate(4);
+        }
+        let counters = self.proxies.iter().map(|p| p.ended.clone()).collect();
+        self.scrapes.push_front((self.now, counters));
+        self.scrapes.truncate(10);
+    }
+
+    /// Whether nothing more will happen: the same for a while, and nothing under way.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.quiet > 12 && self.late.is_empty() && self.orders.is_empty()
+    }
+
+    pub(crate) fn story(&self, why: &str) -> String {
+        let lines: Vec<String> = self
+            .told
+            .iter()
+            .map(|d| {
+                format!(
+                    "{} {:?} {:?} {:?} by {}: {}",
+                    d.at.0 / 1000,
+                    d.what,
+                    d.revision,
+                    d.weight,
+                    d.who,
+                    d.why
+                )
+            })
+            .collect();
+        format!(
+            "at {} s: {why}\nstate {:?}\nroute {:?}\npods {:?}\nnatures {:?}\nwanted {} steps {:?}\n{}",
+            self.now.0 / 1000,
+            State { decisions: Vec::new(), ..self.state.clone() },
+            self.route,
+            self.pods,
+            self.natures,
+            self.strategy.revision,
+            self.strategy.steps,
+            lines.join("\n")
+        )
+    }
+}
+
+impl Proxy {
+    fn report(&self) -> Report {
+        let in_flight = self.in_flight.iter().map(|(r, all)| (r.clone(), all.len() as u64)).collect();
+        Report { split: self.split.clone(), in_flight }
+    }
+
+    fn begin_requests(&mut self, rng: &mut fastrand::Rng) {
+        for revision in self.split.weights.keys() {
+            self.ended.entry(revision.clone()).or_default();
+        }
+        if self.split.weights.is_empty() {
+            return;
+        }
+        for _ in 0..rng.u8(8..=16) {
+            let marked = self.split.marked.clone().filter(|_| rng.u8(0..10) == 0);
+            let revision = marked.unwrap_or_else(|| self.pick(rng.u8(0..100)));
+            self.in_flight.entry(revision).or_default().push(rng.u8(0..4));
+        }
+    }
+
+    fn pick(&self, mut dice: u8) -> Revision {
+        for (revision, weight) in &self.split.weights {
+            if dice < weight.percent() {
+                return revision.clone();
+            }
+            dice -= weight.percent();
+        }
+        self.split.weights.keys().next().cloned().unwrap()
+    }
+
+    fn end_requests(&mut self, natures: &BTreeMap<Revision, Nature>, rng: &mut fastrand::Rng) {
+        for (revision, all) in &mut self.in_flight {
+            let nature = natures.get(revision).copied().unwrap_or(Nature::Healthy);
+            let ended = self.ended.entry(revision.clone()).or_default();
+            all.retain_mut(|left| {
+                if *left > 0 {
+                    *left -= 1;
+                    return true;
+                }
+                ended.0 += 1;
+                ended.1 += u64::from(nature == Nature::Failing && rng.bool());
+                ended.2 += u64::from(nature == Nature::Slow && rng.bool());
+                false
+            });
+        }
+        self.in_flight.retain(|_, all| !all.is_empty());
+    }
+}
+
+/// Counters of one revision, as a metric counts them.
+pub(crate) fn counted(check: &Check, ended: (u64, u64, u64)) -> Counts {
+    let (total, failed, slow) = ended;
+    Counts { total, bad: if matches!(check, Check::Latency { .. }) { slow } else { failed } }
+}
+
+fn steps(rng: &mut fastrand::Rng) -> Vec<Step> {
+    let mut weight = 0;
+    let mut steps = Vec::new();
+    for _ in 0..rng.u8(0..4) {
+        weight = rng.u8(weight..=100);
+        steps.push(Step::SetWeight(Weight::new(weight).unwrap()));
+        let pause = match rng.u8(0..8) {
+            0 => Step::Pause(None),
+            _ => Step::Pause(Some(Duration::from_secs(rng.u64(0..6)))),
+        };
+        steps.push(pause);
+    }
+    steps
+}
+
+fn strategy(rng: &mut fastrand::Rng) -> Strategy {
+    let errors = Metric { name: "errors".into(), check: Check::ErrorRate { max: 0.01 } };
+    let limit = Duration::from_millis(500);
+    let slow = Metric { name: "slow".into(), check: Check::Latency { limit, max: 0.01 } };
+    let query = "q".to_owned();
+    let own = Metric { name: "own".into(), check: Check::Value { query, min: None, max: Some(5.0) } };
+    let metrics = if rng.bool() { vec![errors, slow] } else { vec![errors, slow, own] };
+    Strategy {
+        revision: Revision::new("r0").unwrap(),
+        replicas: rng.u32(1..=6),
+        steps: steps(rng),
+        paused: false,
+        marks_canary: rng.u8(0..4) == 0,
+        analysis: Analysis {
+            interval: Duration::from_secs(rng.u64(1..=3)),
+            min_requests: rng.u64(1..=20),
+            alpha: 0.001,
+            failure_limit: rng.u32(0..3),
+            metrics,
+        },
+        progress_deadline: Duration::from_secs(30),
+        history_limit: rng.usize(0..4),
+    }
+}
