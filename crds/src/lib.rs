@@ -7,6 +7,7 @@
 mod admit;
 mod document;
 mod refusal;
+mod report;
 mod revision;
 mod rollout;
 mod schema;
@@ -17,6 +18,7 @@ mod text;
 pub use admit::{Admitted, Facts, HeaderMatch, Service, Source, Sticky, admit, admit_value, clashes};
 pub use document::{Document, MAX_BYTES, Place, ReadError, read};
 pub use refusal::Refusal;
+pub use report::{Account, refused, report};
 pub use revision::revision_of;
 pub use rollout::*;
 pub use schema::crd;
