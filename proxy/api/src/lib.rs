@@ -21,6 +21,16 @@ pub mod metric {
     /// Gauge: share of the traffic in percent. Labels: [`NAMESPACE`], [`ROLLOUT`], [`REVISION`].
     pub const WEIGHT: &str = "penstock_split_weight_percent";
 
+    /// Counter: requests that fell to another revision because their own had no endpoint. Labels: [`NAMESPACE`],
+    /// [`ROLLOUT`], [`REVISION`] (the one that had none).
+    pub const FALLOVERS: &str = "penstock_fallovers_total";
+    /// Gauge: ready endpoints. Labels: [`NAMESPACE`], [`ROLLOUT`], [`REVISION`].
+    pub const ENDPOINTS: &str = "penstock_endpoints_ready";
+    /// Gauge: files or objects that can't be used as they stand, see [`super::Status::problems`].
+    pub const PROBLEMS: &str = "penstock_proxy_problems";
+    /// Gauge: open connections of clients.
+    pub const CONNECTIONS: &str = "penstock_proxy_connections";
+
     /// The Rollout's namespace.
     pub const NAMESPACE: &str = "namespace";
     /// The Rollout's name.
@@ -36,6 +46,9 @@ pub mod metric {
     pub const LATENCY_EDGES: [f64; 14] =
         [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 }
+
+/// Header of the answers that a proxy makes itself: whose fault it is, as in [`Culprit::as_str`].
+pub const HEADER_CULPRIT: &str = "x-penstock-culprit";
 
 /// Whose fault an ended request is.
 ///
@@ -76,6 +89,9 @@ pub mod object {
     pub const LATENCY_LIMITS: &str = "penstock.dev/latency-limits";
     /// Annotation of an HTTPRoute: `header:NAME` or `cookie:NAME`; equal values go to the same revision.
     pub const STICKY: &str = "penstock.dev/sticky";
+    /// Annotation of an HTTPRoute: `NAME=VALUE` of the header that marks requests. The rule that asks for it, and
+    /// has one backend, is the mark; without the annotation there is none.
+    pub const MARK: &str = "penstock.dev/mark";
     /// Label of an HTTPRoute: the Rollout it belongs to; the HTTPRoute's own name when it is missing.
     pub const ROLLOUT: &str = "penstock.dev/rollout";
     /// Label of pods, Services and EndpointSlices: their revision.
