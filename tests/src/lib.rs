@@ -1,1 +1,21 @@
-//! Harness and end-to-end tests.
+//! The harness of end-to-end tests: real servers on loopback, a client that counts every request, and waiting
+//! for conditions.
+//!
+//! Everything started here ends with its value: servers by their own process group, backends and clients with
+//! the runtime of their test. The log of a server is printed when its test fails.
+
+pub mod backend;
+pub mod client;
+pub mod config;
+pub mod port;
+pub mod prometheus;
+pub mod proxy;
+pub mod server;
+pub mod wait;
+
+pub use backend::Backend;
+pub use client::{Client, Tally};
+pub use config::Config;
+pub use prometheus::Prometheus;
+pub use proxy::Proxy;
+pub use wait::wait_until;

@@ -1,0 +1,127 @@
+//! A real Prometheus, as `tests/prometheus/install` builds it.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::server::Server;
+use crate::{port, wait_until};
+
+/// Time between two scrapes.
+pub const SCRAPE_INTERVAL: Duration = Duration::from_millis(250);
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One server with its own data.
+#[derive(Debug)]
+pub struct Prometheus {
+    server: Option<Server>,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Prometheus {
+    /// Starts one that scrapes these `host:port`, and waits until it is ready.
+    pub async fn start(targets: &[String]) -> Result<Prometheus> {
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("prometheus.yml"), config(targets))?;
+        let mut prometheus = Prometheus { folder, port: port::free()?, server: None };
+        prometheus.restart().await?;
+        Ok(prometheus)
+    }
+
+    /// Its base address.
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it; its port refuses connections from here on.
+    pub fn stop(&mut self) -> Result<()> {
+        let Some(mut server) = self.server.take() else { return Ok(()) };
+        server.signal(Signal::TERM)?;
+        server.wait(PATIENCE)?;
+        Ok(())
+    }
+
+    /// Stops it in mid-thought: it accepts connections and never answers, until [`Prometheus::thaw`].
+    pub fn freeze(&self) -> Result<()> {
+        self.running()?.signal(Signal::STOP)
+    }
+
+    /// Ends [`Prometheus::freeze`].
+    pub fn thaw(&self) -> Result<()> {
+        self.running()?.signal(Signal::CONT)
+    }
+
+    /// Starts it again on the same port with the same data, and waits until it is ready.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        let log = self.folder.path().join("log");
+        let mut server = Server::start("prometheus", &mut self.command()?, &log)?;
+        let address = format!("127.0.0.1:{}", self.port);
+        wait_until("prometheus is ready", PATIENCE, async || {
+            server.check_alive()?;
+            ready(&address).await
+        })
+        .await?;
+        self.server = Some(server);
+        Ok(())
+    }
+
+    fn running(&self) -> Result<&Server> {
+        self.server.as_ref().context("prometheus isn't running")
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut command = Command::new(installed()?);
+        command
+            .current_dir(self.folder.path())
+            .arg("--config.file=prometheus.yml")
+            .arg("--storage.tsdb.path=data")
+            .arg(format!("--web.listen-address=127.0.0.1:{}", self.port))
+            .arg("--log.level=warn");
+        Ok(command)
+    }
+}
+
+fn config(targets: &[String]) -> String {
+    let targets = targets.iter().map(|t| format!("\"{t}\"")).collect::<Vec<_>>().join(", ");
+    let interval = SCRAPE_INTERVAL.as_millis();
+    format!(
+        "global: {{scrape_interval: {interval}ms, scrape_timeout: {interval}ms}}\n\
+         scrape_configs:\n- job_name: proxies\n  static_configs: [{{targets: [{targets}]}}]\n"
+    )
+}
+
+async fn ready(address: &str) -> Result<()> {
+    let (status, _) = crate::client::get(address, "/-/ready").await?;
+    if status != 200 {
+        bail!("answers HTTP {status}");
+    }
+    Ok(())
+}
+
+fn installed() -> Result<PathBuf> {
+    let go_mod = concat!(env!("CARGO_MANIFEST_DIR"), "/prometheus/go.mod");
+    let text = std::fs::read_to_string(go_mod).with_context(|| format!("read {go_mod}"))?;
+    let requirement =
+        text.lines().find_map(|l| l.trim().strip_prefix("require github.com/prometheus/prometheus "));
+    let version = requirement.context("tests/prometheus/go.mod requires no prometheus")?;
+    let binary = cache()?.join(format!("prometheus-{}", version.trim())).join("prometheus");
+    if !binary.is_file() {
+        bail!("{} is missing; build it: tests/prometheus/install", binary.display());
+    }
+    Ok(binary)
+}
+
+fn cache() -> Result<PathBuf> {
+    if let Some(cache) = std::env::var_os("PENSTOCK_CACHE") {
+        return Ok(cache.into());
+    }
+    let home = std::env::var_os("HOME").context("neither PENSTOCK_CACHE nor HOME is set")?;
+    Ok(PathBuf::from(home).join(".cache/penstock"))
+}
