@@ -52,6 +52,18 @@ async fn a_query_of_ones_own_yields_one_number_or_no_data() {
     let prometheus = Prometheus::start(&[]).await.unwrap();
     let address = prometheus.address();
     for query in ["4.5", "vector(4.5)", "sum(vector(4.5))"] {
+        assert_eq!(ask(&address, Asks::Value(query.to_owned())).await, Ok(Reading::Value(4.5)), "{query}");
+    }
+    for (query, reason) in [
+        ("vector(0) / 0", "yields NaN"),
+        ("1 / 0", "yields inf"),
+        (r#"nothing{revision="{{revision}}"}"#, "yields nothing"),
+        (r#"vector(1) or label_replace(vector(2), "a", "b", "", "")"#, "yields 2 values"),
+        (r#""text""#, "can't be understood"),
+        ("up[5m]", "yields a range"),
+        ("sum(", "refused the query (HTTP 400)"),
+        ("{{canary}}", "unknown placeholder"),
+    ] {
         let said = refused(&address, query).await;
         assert!(said.contains(reason), "{query}: {said}");
     }
