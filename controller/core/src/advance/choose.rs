@@ -52,6 +52,7 @@ impl Turn<'_> {
         if chosen == Some(&wanted) || !self.state.split.weights.is_empty() {
             return;
         }
+        self.split([], None);
         self.begin(wanted);
     }
 

@@ -138,9 +138,11 @@ impl Turn<'_> {
         }
     }
 
-    /// Whether every proxy applies the very split that was decided last.
+    /// Whether every proxy applies the very split that was decided last. One without weights is never sent.
     fn acknowledged(&self) -> bool {
-        let applies = |report: &Report| report.split == self.state.split;
+        let none_yet = self.state.split.weights.is_empty();
+        let applies =
+            |report: &Report| report.split == self.state.split || none_yet && report.split.weights.is_empty();
         let all = |proxies: &BTreeMap<String, _>| {
             !proxies.is_empty() && proxies.values().all(|r: &Option<_>| r.as_ref().is_some_and(applies))
         };

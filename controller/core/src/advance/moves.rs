@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{MACHINE, Turn, moment};
 use crate::decision::What;
-use crate::observation::Route;
+use crate::observation::{Pods, Route};
 use crate::split::Weight;
 use crate::state::{Cause, Hold, Release, spoken};
 use crate::strategy::Step;
@@ -60,7 +60,8 @@ impl Turn<'_> {
             }
             return;
         }
-        let ready = self.ready(&revision) > 0 || !self.rules.ready_first;
+        let one_ready = |pods: &Pods| pods.ready > 0 && pods.generation >= release.generation;
+        let ready = self.pods(&revision).is_some_and(one_ready) || !self.rules.ready_first;
         if ready && self.seen.route == Route::Absent {
             self.split([(revision, Weight::ALL)], None);
         } else {

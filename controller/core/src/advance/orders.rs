@@ -171,6 +171,9 @@ impl Turn<'_> {
 
     /// The revision that an undo leads to: in mid-release the stable one, else the one before it.
     fn undo_target(&self, to: Option<&Revision>) -> Result<Revision, Refusal> {
+        if self.state.stable.is_none() {
+            return Err("there is no stable revision yet; apply the template that is wanted".into());
+        }
         let kept = self.seen.revisions.as_ref();
         let is_kept = |r: &&Revision| kept.is_some_and(|all| all.contains_key(*r));
         if let Some(to) = to {
@@ -180,9 +183,8 @@ impl Turn<'_> {
             });
         }
         match (&self.state.stable, &self.state.release) {
-            (None, _) => Err("there is no stable revision yet".into()),
             (Some(stable), Some(_)) => Ok(stable.clone()),
-            (Some(_), None) => {
+            (_, None) | (None, _) => {
                 let before = self.state.history.iter().find(is_kept).cloned();
                 before.ok_or_else(|| "no older revision is kept".into())
             }

@@ -1,6 +1,6 @@
 //! The promises, checked against what is really so, not against what anyone was told.
 
-use super::world::{Nature, Ready, World};
+use super::world::{Look, Nature, World};
 use crate::decision::{Decision, What};
 use crate::revision::Revision;
 use crate::split::Weight;
@@ -28,14 +28,14 @@ pub(super) fn traffic(world: &World) -> Checked {
 }
 
 /// A new state was saved.
-pub(super) fn saved(world: &mut World, before: &State, ready: &Ready) -> Checked {
+pub(super) fn saved(world: &mut World, before: &State, look: &Look) -> Checked {
     let after = world.state.clone();
     let new: Vec<Decision> =
         after.decisions.iter().filter(|d| !before.decisions.contains(d)).cloned().collect();
     world.told.extend(new.iter().cloned());
     whole_split(&after)?;
     generations_rise(before, &after)?;
-    raise(world, before, &after, ready)?;
+    raise(world, before, &after, look)?;
     refused_gets_nothing(&after)?;
     stable_changes_only_when_all_traffic_is_there(world, before, &after)?;
     orders_are_handled_once(world, &new)?;
@@ -57,7 +57,7 @@ fn generations_rise(before: &State, after: &State) -> Checked {
 
 /// A share rises only onto ready pods, only one step, only when no third revision has traffic, and of a bad canary
 /// only at a person's word.
-fn raise(world: &World, before: &State, after: &State, ready: &Ready) -> Checked {
+fn raise(world: &World, before: &State, after: &State, look: &Look) -> Checked {
     for revision in after.split.weights.keys() {
         let (from, to) = (before.split.weight(revision), after.split.weight(revision));
         let was_sent = before.split.sends_to(revision);
@@ -66,17 +66,17 @@ fn raise(world: &World, before: &State, after: &State, ready: &Ready) -> Checked
         {
             continue;
         }
-        let ready = ready.get(revision).copied().unwrap_or(0);
+        let ready = look.ready.get(revision).copied().unwrap_or(0);
         let first = before.stable.is_none();
-        let needed = if first { 1 } else { to.of(world.strategy.replicas).max(1) };
+        let needed = if first { 1 } else { to.of(look.replicas).max(1) };
         holds(ready >= needed, || {
             format!("{revision} rose from {from} to {to} with {ready} of {needed} pods ready")
         })?;
         if first {
             continue;
         }
-        let on_the_way =
-            world.strategy.steps.iter().any(|s| matches!(s, crate::strategy::Step::SetWeight(w) if *w == to));
+        let steps = after.release.iter().flat_map(|r| &r.steps).collect::<Vec<_>>();
+        let on_the_way = steps.iter().any(|s| matches!(s, crate::strategy::Step::SetWeight(w) if *w == to));
         holds(on_the_way || to == Weight::ALL || to == from, || {
             format!("{revision} jumped to {to}, which is no step")
         })?;
@@ -148,7 +148,9 @@ pub(super) fn ended(world: &World) -> Checked {
     let state = &world.state;
     let Some(stable) = &state.stable else {
         let first = world.natures.get(&world.strategy.revision);
-        return holds(first == Some(&Nature::NeverReady), || "nothing is stable".into());
+        return holds(matches!(first, Some(Nature::NeverReady | Nature::CrashLooping)), || {
+            "nothing is stable".into()
+        });
     };
     holds(state.release.is_none(), || "a release is still under way".into())?;
     let refused = state.refused.is_some();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::world::{Late, Nature, World, counted};
+use super::world::{Late, Look, Nature, World, counted};
 use crate::advance::{questions, step_under};
 use crate::decision::Action;
 use crate::observation::{Observation, Route};
@@ -45,15 +45,16 @@ impl World {
     /// Saves, with what can go wrong. True: it is known to be saved.
     fn store(&mut self, read: u64, state: State) -> Result<bool, String> {
         let ready = self.pods.iter().map(|(r, p)| (r.clone(), p.ready)).collect();
+        let look = Look { ready, replicas: self.strategy.replicas };
         if self.strike("save lost") {
             return Ok(false);
         }
         if self.strike("save late") {
             let at = self.now + Duration::from_secs(self.rng.u64(1..5));
-            self.late.push((at, Late::Save { read, state, ready }));
+            self.late.push((at, Late::Save { read, state, look }));
             return Ok(false);
         }
-        let saved = self.save(read, state, &ready)?;
+        let saved = self.save(read, state, &look)?;
         Ok(saved && !self.strike("save done but reported as failed"))
     }
 

@@ -39,11 +39,11 @@ impl Bets {
             return;
         }
         let limit = limit.clamp(SMALLEST, 1.0 - SMALLEST);
-        let alternatives = alternatives(limit);
-        self.wealth.resize(alternatives.len(), FLOOR);
+        let number = alternatives(limit).count();
+        self.wealth.resize(number, FLOOR);
         self.measurements += 1;
-        let stake = share(self.measurements).ln() - (alternatives.len() as f64).ln();
-        for (wealth, q) in self.wealth.iter_mut().zip(alternatives) {
+        let stake = share(self.measurements).ln() - (number as f64).ln();
+        for (wealth, q) in self.wealth.iter_mut().zip(alternatives(limit)) {
             *wealth = (add(*wealth, stake) + gain(limit, q, counts)).clamp(FLOOR, -FLOOR);
         }
     }
@@ -60,9 +60,9 @@ impl Bets {
     }
 }
 
-fn alternatives(limit: f64) -> Vec<f64> {
-    let below_one = MULTIPLES.iter().map(|m| m * limit).filter(|q| *q < 1.0);
-    below_one.chain([1.0]).collect()
+fn alternatives(limit: f64) -> impl Iterator<Item = f64> {
+    let below_one = MULTIPLES.into_iter().map(move |m| m * limit).filter(|q| *q < 1.0);
+    below_one.chain([1.0])
 }
 
 fn share(k: u64) -> f64 {
