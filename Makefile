@@ -1,0 +1,42 @@
+# `make help` lists what there is.
+
+SHELL := bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+SEEDS ?= 10000
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## a release that ships and two that are rolled back, in about a minute
+	@cargo build --profile fast -p penstock-proxy -p penstock
+	@cargo run --quiet --profile fast -p penstock -- demo $(ARGS)
+
+.PHONY: test
+test: ## everything: format, lints, licences, all tests, simulation
+	@SEEDS=$(SEEDS) tests/run
+
+.PHONY: lint
+lint: ## format, clippy, licences and duplicates
+	@tests/run format clippy licences
+
+.PHONY: fmt
+fmt: ## format the code
+	@cargo fmt --all
+
+.PHONY: sim
+sim: ## simulate SEEDS=n hostile worlds
+	@SEEDS=$(SEEDS) cargo test --profile fast -p penstock-core --lib simulator -- --ignored --nocapture
+
+.PHONY: bench
+bench: ## the judge, the split, and the proxy beside a peer
+	@cargo bench --profile fast -p penstock-core --bench judge
+	@cargo bench --profile fast -p penstock-proxy --bench split
+	@tests/bench/proxy
+
+.PHONY: crds
+crds: ## write the CustomResourceDefinitions again
+	@cargo run --quiet -p penstock-crds --bin crdgen
+	@git --no-pager diff --stat -- crds
