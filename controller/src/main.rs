@@ -1,2 +1,9 @@
-//! The `penstock` command.
-fn main() {}
+//! The `penstock` command: chooses which parts exist, and talks with people. What it decides, others decide for it.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

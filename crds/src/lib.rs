@@ -15,7 +15,9 @@ mod shape;
 mod status;
 mod text;
 
-pub use admit::{Admitted, Facts, HeaderMatch, Service, Source, Sticky, admit, admit_value, clashes};
+pub use admit::{
+    Admitted, Facts, HeaderMatch, Service, Source, Sticky, admit, admit_value, clashes, inspect,
+};
 pub use document::{Document, MAX_BYTES, Place, ReadError, read};
 pub use refusal::Refusal;
 pub use report::{Account, refused, report};

@@ -73,7 +73,8 @@ pub fn refused(generation: i64, problems: &str, now: Time, before: &RolloutStatu
         ..before.clone()
     };
     let spoken = |kind, holds| Spoken { kind, holds, reason: "InvalidSpec", message: problems };
-    let all = [("Ready", false), ("Reconciling", false), ("Stalled", true)].map(|(kind, holds)| spoken(kind, holds));
+    let all = [("Ready", false), ("Reconciling", false), ("Stalled", true)]
+        .map(|(kind, holds)| spoken(kind, holds));
     let keeps = |old: &&Condition| all.iter().all(|new| new.kind != old.type_);
     let rest: Vec<Condition> = before.conditions.iter().filter(keeps).cloned().collect();
     let new = all.iter().map(|c| c.condition(generation, now, before));
@@ -110,8 +111,13 @@ fn message(strategy: &Strategy, state: &State) -> String {
     if state.stable.is_none() {
         return format!("first revision {revision} is on its way{why}");
     }
-    let (step, steps) = (release.step.min(strategy.steps.len()), strategy.steps.len());
-    format!("revision {revision} has {} at step {step} of {steps}{why}", state.canary_weight())
+    let (step, steps) = (release.step, strategy.steps.len());
+    let at = if step < steps {
+        format!("at step {} of {steps}", step + 1)
+    } else {
+        format!("after all {steps} steps")
+    };
+    format!("revision {revision} has {} {at}{why}", state.canary_weight())
 }
 
 fn split(account: Account<'_>) -> SplitStatus {

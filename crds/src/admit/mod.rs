@@ -113,25 +113,24 @@ pub enum Sticky {
 pub fn admit(rollout: &Rollout) -> Result<Admitted, Vec<Refusal>> {
     let mut refusals = Refusals::default();
     let admitted = admit_typed(rollout, &mut refusals);
-    finished(admitted, refusals, Refusals::default())
+    finished(admitted, refusals)
 }
 
 /// Admits a Rollout as it stands in a file: its form is checked, too.
 ///
 /// Errors: all that is wrong with it.
 pub fn admit_value(object: &Value) -> Result<Admitted, Vec<Refusal>> {
+    let (admitted, warnings) = inspect(object);
+    admitted.map(|admitted| Admitted { warnings, ..admitted })
+}
+
+/// As [`admit_value`], and what may be wrong, also when the Rollout is refused.
+pub fn inspect(object: &Value) -> (Result<Admitted, Vec<Refusal>>, Vec<Refusal>) {
     let (mut refusals, mut warnings) = (Refusals::default(), Refusals::default());
     check_kind(object, &mut refusals);
     let mut object = object.clone();
     shape::check(&mut object, &mut refusals, &mut warnings);
-    if let Some(members) = object.as_object_mut() {
-        members.remove("status");
-        members.entry("metadata").or_insert_with(|| Value::Object(Default::default()));
-        members.entry("spec").or_insert_with(|| Value::Object(Default::default()));
-        for (name, value) in [("apiVersion", API_VERSION), ("kind", KIND)] {
-            members.insert(name.to_owned(), Value::from(value));
-        }
-    }
+    complete(&mut object);
     let admitted = match Rollout::deserialize(&object) {
         Ok(rollout) => admit_typed(&rollout, &mut refusals),
         Err(error) => {
@@ -139,7 +138,19 @@ pub fn admit_value(object: &Value) -> Result<Admitted, Vec<Refusal>> {
             None
         }
     };
-    finished(admitted, refusals, warnings)
+    (finished(admitted, refusals), warnings.into_vec())
+}
+
+/// What was missed has been said: the rest is to be read all the same.
+fn complete(object: &mut Value) {
+    let Some(members) = object.as_object_mut() else { return };
+    members.remove("status");
+    for name in ["metadata", "spec"] {
+        members.entry(name).or_insert_with(|| Value::Object(Default::default()));
+    }
+    for (name, value) in [("apiVersion", API_VERSION), ("kind", KIND)] {
+        members.insert(name.to_owned(), Value::from(value));
+    }
 }
 
 /// Two Rollouts that can't live together: the same name twice in a namespace, or one Service for both.
@@ -172,15 +183,8 @@ fn refusal(path: &str, problem: String, remedy: &str) -> Refusal {
     Refusal { path: path.to_owned(), problem, remedy: remedy.to_owned() }
 }
 
-fn finished(
-    admitted: Option<Admitted>,
-    refusals: Refusals,
-    warnings: Refusals,
-) -> Result<Admitted, Vec<Refusal>> {
-    match admitted.filter(|_| refusals.is_empty()) {
-        Some(admitted) => Ok(Admitted { warnings: warnings.into_vec(), ..admitted }),
-        None => Err(refusals.into_vec()),
-    }
+fn finished(admitted: Option<Admitted>, refusals: Refusals) -> Result<Admitted, Vec<Refusal>> {
+    admitted.filter(|_| refusals.is_empty()).ok_or_else(|| refusals.into_vec())
 }
 
 fn check_kind(object: &Value, refusals: &mut Refusals) {

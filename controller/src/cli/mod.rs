@@ -1,0 +1,126 @@
+//! The command line, one file per command.
+
+mod check;
+mod completions;
+mod get;
+mod paint;
+mod show;
+mod store;
+mod version;
+mod why;
+
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Parser, Subcommand};
+use penstock_core::time::Time;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  it went well
+  1  it was refused, it failed, or what was claimed did not hold
+  2  the command line can't be understood
+  3  there is no such file, folder or Rollout";
+
+/// Releases that ship or roll back by themselves.
+#[derive(Debug, Parser)]
+#[command(name = "penstock", version, after_help = EXIT_CODES, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the Rollouts are.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The folder that `penstock local` works on
+    #[arg(long, global = true, env = "PENSTOCK_DIR", default_value = ".", value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
+/// Which Rollout.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The Rollout's name, or NAMESPACE/NAME
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// The Rollout's namespace; needed where several have one of this name
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub(crate) namespace: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show Rollouts: revisions, pods, weights, the step and the verdicts
+    Get(get::Get),
+    /// Tell what was decided about a Rollout, why, and by whom
+    Why(why::Why),
+    /// Check Rollouts in files without applying them
+    Check(check::Check),
+    /// Print the version
+    Version,
+    /// Print a completion script for a shell
+    #[command(after_help = completions::HELP)]
+    Completions(completions::Completions),
+}
+
+/// How a command ended, if it did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// It went well.
+    Good = 0,
+    /// It was refused, or what was claimed did not hold.
+    Refused = 1,
+    /// There is no such thing.
+    NotFound = 3,
+}
+
+pub(crate) fn main() -> ExitCode {
+    let Cli { place, command } = Cli::parse();
+    match run(&place, command) {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(error) => failed(&error),
+    }
+}
+
+fn run(place: &Place, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Get(get) => get.run(place),
+        Command::Why(why) => why.run(place),
+        Command::Check(check) => check.run(),
+        Command::Version => version::run(),
+        Command::Completions(completions) => completions.run::<Cli>(),
+    }
+}
+
+/// A reader that has seen enough is no failure: `penstock why checkout | head`.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let io =
+        |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>().map(io::Error::kind);
+    if error.chain().any(|cause| io(cause) == Some(ErrorKind::BrokenPipe)) {
+        return ExitCode::SUCCESS;
+    }
+    paint::complain(&format!("{error:#}"));
+    let exit = if error.is::<store::NotFound>() { Exit::NotFound } else { Exit::Refused };
+    ExitCode::from(exit as u8)
+}
+
+/// The present.
+pub(crate) fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        super::Cli::command().debug_assert();
+    }
+}

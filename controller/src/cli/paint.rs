@@ -1,0 +1,123 @@
+//! Colours, bars and ages.
+
+use std::env;
+use std::io::{IsTerminal, Write, stderr, stdout};
+
+use penstock_core::time::Time;
+use penstock_crds::{Phase, Role, Verdict};
+
+/// Whether there are colours.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Paint {
+    color: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ink {
+    Bold,
+    Dim,
+    Red,
+    Green,
+    Yellow,
+    Blue,
+}
+
+impl Paint {
+    /// Colours on a terminal, unless `NO_COLOR` is set (<https://no-color.org>) or the terminal is dumb.
+    pub(crate) fn for_stdout() -> Paint {
+        let refused = env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        let dumb = env::var_os("TERM").is_some_and(|t| t == "dumb");
+        Paint { color: stdout().is_terminal() && !refused && !dumb }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn always() -> Paint {
+        Paint { color: true }
+    }
+
+    pub(crate) fn ink(self, ink: Ink, text: &str) -> String {
+        let code = match ink {
+            Ink::Bold => 1,
+            Ink::Dim => 2,
+            Ink::Red => 31,
+            Ink::Green => 32,
+            Ink::Yellow => 33,
+            Ink::Blue => 36,
+        };
+        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    pub(crate) fn phase(self, phase: Phase) -> String {
+        let ink = match phase {
+            Phase::Stable => Ink::Green,
+            Phase::Deploying | Phase::Progressing => Ink::Blue,
+            Phase::Held | Phase::Paused | Phase::Pending | Phase::Unknown => Ink::Yellow,
+            Phase::Aborted | Phase::Invalid => Ink::Red,
+        };
+        self.ink(ink, phase.as_str())
+    }
+
+    /// Filled to the next twentieth, but empty only for nothing and full only for all.
+    pub(crate) fn bar(self, percent: i32, role: Role) -> String {
+        let percent = percent.clamp(0, 100);
+        let filled = match percent {
+            0 => 0,
+            100 => 20,
+            _ => ((percent + 2) / 5).clamp(1, 19),
+        };
+        let filled = usize::try_from(filled).unwrap_or(0);
+        let ink = match role {
+            Role::Stable => Ink::Green,
+            Role::Canary => Ink::Yellow,
+            Role::Old => Ink::Dim,
+        };
+        format!("{}{}", self.ink(ink, &"█".repeat(filled)), self.ink(Ink::Dim, &"░".repeat(20 - filled)))
+    }
+
+    /// The word of a verdict, seven characters wide.
+    pub(crate) fn verdict(self, verdict: Verdict) -> String {
+        match verdict {
+            Verdict::Good => self.ink(Ink::Green, "good   "),
+            Verdict::Bad => self.ink(Ink::Red, "bad    "),
+            Verdict::NoData => self.ink(Ink::Yellow, "no data"),
+        }
+    }
+}
+
+/// How long before `now`, in its largest unit: `4s`, `3m`, `5h`, `9d`.
+pub(crate) fn age(now: Time, then: Time) -> String {
+    let seconds = now.since(then).as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// On one line, and without what could steer a terminal: it may come from a pod's last words.
+pub(crate) fn clean(text: &str) -> String {
+    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// To the error output. There is nobody left to tell when that fails.
+pub(crate) fn complain(text: &str) {
+    let _ = writeln!(stderr(), "penstock: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_empty_only_for_nothing_and_full_only_for_all() {
+        let filled = |percent| Paint::default().bar(percent, Role::Canary).matches('█').count();
+        let bars: Vec<_> = [-5, 0, 1, 10, 50, 99, 100, 140].into_iter().map(filled).collect();
+        assert_eq!(bars, [0, 0, 1, 2, 10, 19, 20, 20]);
+    }
+
+    #[test]
+    fn last_words_of_a_pod_do_not_steer_the_terminal() {
+        assert_eq!(clean("oh\x1b[2J no\r\nbye\u{9b}1m"), "oh [2J no  bye 1m");
+    }
+}
