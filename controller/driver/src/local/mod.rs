@@ -1,0 +1,17 @@
+//! Local mode: a folder in place of an API server.
+//!
+//! The folder holds the user's Rollout manifests; what is ours lies in its `.penstock`. Each module here touches
+//! one part of the world and can be used by itself; none of them decides where traffic goes.
+
+pub mod endpoints;
+pub mod files;
+pub mod home;
+pub mod instance;
+pub mod logs;
+pub mod orders;
+pub mod pods;
+pub mod process;
+pub mod revisions;
+pub mod store;
+
+pub use home::{Home, Key};
