@@ -51,7 +51,7 @@ impl World {
         }
         if self.strike("save late") {
             let at = self.now + Duration::from_secs(self.rng.u64(1..5));
-            self.late.push((at, Late::Save { read, state, look }));
+            self.late.push((at, Late::Save { read, state: Box::new(state), look }));
             return Ok(false);
         }
         let saved = self.save(read, state, &look)?;

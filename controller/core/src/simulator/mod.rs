@@ -145,7 +145,12 @@ fn as_many_worlds_as_asked_for() {
             if from >= first + seeds {
                 return;
             }
-            run_all(from..(from + 1000).min(first + seeds));
+            let failed = (from..(from + 1000).min(first + seeds))
+                .find_map(|s| Some((s, run(s, Promise::WHOLE).err()?)));
+            if let Some((seed, story)) = failed {
+                next.store(first + seeds, Ordering::Relaxed); // the other threads need not go on
+                panic!("seed {seed}: {story}");
+            }
             if from.is_multiple_of(50_000) && from > first {
                 println!("{} worlds, {:?}", from - first, begun.elapsed());
             }

@@ -27,13 +27,16 @@ pub(crate) enum Nature {
     CrashLooping,
 }
 
+/// Requests, failures and slow ones of each revision that have ended.
+pub(crate) type Ended = BTreeMap<Revision, (u64, u64, u64)>;
+
 /// One proxy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Proxy {
     pub(crate) split: Split,
     pub(crate) in_flight: BTreeMap<Revision, Vec<u8>>,
     /// Requests, failures and slow ones that have ended.
-    pub(crate) ended: BTreeMap<Revision, (u64, u64, u64)>,
+    pub(crate) ended: Ended,
     pub(crate) reports: VecDeque<Report>,
 }
 
@@ -50,7 +53,7 @@ pub(crate) struct Look {
 #[derive(Clone, Debug)]
 pub(crate) enum Late {
     Act(Action),
-    Save { read: u64, state: State, look: Look },
+    Save { read: u64, state: Box<State>, look: Look },
 }
 
 pub(crate) struct World {
@@ -73,7 +76,7 @@ pub(crate) struct World {
     pub(crate) ordered: u32,
     pub(crate) late: Vec<(Time, Late)>,
     /// Counters as they were at the last ticks: what a metric source may show.
-    pub(crate) scrapes: VecDeque<(Time, Vec<BTreeMap<Revision, (u64, u64, u64)>>)>,
+    pub(crate) scrapes: VecDeque<(Time, Vec<Ended>)>,
     pub(crate) leaders: Vec<Leader>,
     pub(crate) told: Vec<Decision>,
     pub(crate) quiet: u32,
@@ -228,7 +231,7 @@ impl World {
         for (_, late) in due {
             match late {
                 Late::Act(action) => self.apply(&action),
-                Late::Save { read, state, look } => _ = self.save(read, state, &look)?,
+                Late::Save { read, state, look } => _ = self.save(read, *state, &look)?,
             }
         }
         Ok(())

@@ -1,0 +1,6 @@
+//! What people expect of a release, one scenario each.
+
+mod judging;
+mod orders;
+mod stage;
+mod steps;
