@@ -50,22 +50,23 @@ impl Proxies {
 
     /// What each proxy reports; `None` for one that doesn't answer, or not in the form of a report.
     pub async fn status(&self, admin: &[String]) -> BTreeMap<String, Option<Status>> {
-        let reports = admin.iter().map(|address| async move {
-            let report = self.get(address, "status").await.and_then(|body| {
+        // Owned, as a borrowed item would tie these futures to one lifetime and no task could be spawned on them.
+        let reports = admin.to_vec().into_iter().map(|address| async move {
+            let report = self.get(&address, "status").await.and_then(|body| {
                 serde_json::from_slice(&body).map_err(|e| format!("sends no status report: {e}"))
             });
             if let Err(why) = &report {
                 tracing::debug!(proxy = address, why, "no report");
             }
-            (address.clone(), report.ok())
+            (address, report.ok())
         });
         stream::iter(reports).buffer_unordered(CONCURRENT).collect().await
     }
 
     async fn scrape(&self, admin: &[String]) -> Result<BTreeMap<String, Exposition>, NoData> {
-        let scrapes = admin.iter().map(|address| async move {
-            let told = self.exposition(address).await;
-            (address.clone(), told.map_err(|why| NoData(format!("proxy {address} {why}"))))
+        let scrapes = admin.to_vec().into_iter().map(|address| async move {
+            let told = self.exposition(&address).await.map_err(|why| NoData(format!("proxy {address} {why}")));
+            (address, told)
         });
         let scraped: Vec<_> = stream::iter(scrapes).buffer_unordered(CONCURRENT).collect().await;
         scraped.into_iter().map(|(address, told)| told.map(|exposition| (address, exposition))).collect()
