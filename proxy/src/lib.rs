@@ -1,1 +1,35 @@
 //! The data plane: splits live traffic between revisions.
+//!
+//! A request's way is on one screen, in `exchange`. The threads of the data plane (`listen`) and the config and admin
+//! threads (`control`, `admin`) meet in a `Lane` for each Rollout, whose table is swapped as a whole, and nowhere
+//! else. This crate decides nothing about releases.
+
+mod admin;
+mod answer;
+mod board;
+mod body;
+mod config;
+mod control;
+mod epoch;
+mod exchange;
+mod expect;
+mod exposition;
+mod forward;
+mod grpc;
+mod headers;
+mod lane;
+mod listen;
+mod pool;
+mod ports;
+mod proxy;
+mod record;
+mod refusal;
+mod registry;
+mod report;
+mod runtime;
+mod series;
+mod upgrade;
+mod worker;
+
+pub use config::route::duration;
+pub use proxy::{Checked, Error, Settings, check, run};

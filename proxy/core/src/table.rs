@@ -70,8 +70,8 @@ pub struct Rule {
 pub struct Choice {
     /// Its index in the table.
     pub revision: usize,
-    /// Whether it stands in for one that has no endpoint.
-    pub fell_over: bool,
+    /// The revision without endpoints that it stands in for, if it does.
+    pub instead_of: Option<usize>,
 }
 
 /// Where a rule stands in its sequences. The counters survive changes of the table.
@@ -118,10 +118,10 @@ impl Rule {
         };
         let revision = self.backends.get(first)?.0;
         let Some(fallback) = self.fallback.as_ref().filter(|_| !is_reachable(revisions, revision)) else {
-            return Some(Choice { revision, fell_over: false });
+            return Some(Choice { revision, instead_of: None });
         };
         let second = key.and_then(|k| self.by_key(k, revisions, true)).unwrap_or_else(|| fallback.next());
-        Some(Choice { revision: self.backends.get(second)?.0, fell_over: true })
+        Some(Choice { revision: self.backends.get(second)?.0, instead_of: Some(revision) })
     }
 
     fn by_key(&self, key: &[u8], revisions: &[Revision], reachable: bool) -> Option<usize> {
@@ -161,7 +161,7 @@ mod tests {
         for _ in 0..requests {
             let choice = rule.choose(&HeaderMap::new(), revisions).unwrap();
             got[choice.revision] += 1;
-            fell_over += usize::from(choice.fell_over);
+            fell_over += usize::from(choice.instead_of.is_some());
         }
         (got, fell_over)
     }

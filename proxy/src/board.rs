@@ -1,0 +1,63 @@
+//! What the proxy shows of itself: status and metrics are read from here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::lane::Lane;
+use crate::registry::Registry;
+
+/// Written by the control, read by the admin.
+#[derive(Debug)]
+pub(crate) struct Board {
+    pub(crate) instance: String,
+    pub(crate) registry: Registry,
+    view: ArcSwap<View>,
+    ready: AtomicBool,
+    draining: AtomicBool,
+}
+
+/// What the control has put into effect.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    pub(crate) lanes: Vec<Shown>,
+    pub(crate) problems: Vec<String>,
+}
+
+/// One Rollout.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+impl Board {
+    pub(crate) fn new(instance: String, threads: usize) -> Board {
+        let (registry, view) = (Registry::new(threads), ArcSwap::default());
+        Board { instance, registry, view, ready: AtomicBool::new(false), draining: AtomicBool::new(false) }
+    }
+
+    /// Shows what is in effect. The first time makes the proxy ready.
+    pub(crate) fn show(&self, view: View) {
+        self.view.store(Arc::new(view));
+        self.ready.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::SeqCst) && !self.is_draining()
+    }
+}

@@ -1,0 +1,198 @@
+//! Bodies on their way: the request's to the endpoint, the response's to the client.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use penstock_proxy_api::Culprit;
+
+use crate::grpc;
+use crate::pool::Lease;
+use crate::record::Record;
+
+/// The body of a response to a client.
+pub(crate) enum Body {
+    /// The proxy's own words.
+    Text(Option<Bytes>),
+    /// What an endpoint sends.
+    Streamed(Box<Streamed>),
+}
+
+/// A body from an endpoint. Carries the record of its request, and gives the connection back at its end.
+pub(crate) struct Streamed {
+    pub(crate) incoming: Incoming,
+    pub(crate) grpc: bool,
+    /// Taken when the body has ended.
+    pub(crate) open: Option<(Record, Lease)>,
+}
+
+impl Streamed {
+    /// Takes note of trailers and of the end.
+    pub(crate) fn end(&mut self, trailers: Option<&HeaderMap>) {
+        let Some((mut record, lease)) = self.open.take() else { return };
+        if self.grpc && grpc::is_failure(trailers) {
+            record.blame(Culprit::Upstream);
+        }
+        lease.give_back();
+        record.finish();
+    }
+
+    fn cut(&mut self) {
+        if let Some((mut record, _closed)) = self.open.take() {
+            record.blame(Culprit::Upstream);
+        }
+    }
+}
+
+impl HttpBody for Streamed {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        match &frame {
+            None => self.end(None),
+            Some(Err(_)) => self.cut(),
+            Some(Ok(frame)) if frame.is_trailers() => self.end(frame.trailers_ref()),
+            Some(Ok(_)) if self.incoming.is_end_stream() => self.end(None),
+            Some(Ok(_)) => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Body::Text(text) => Poll::Ready(text.take().map(|t| Ok(Frame::data(t)))),
+            Body::Streamed(streamed) => Pin::new(streamed).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Text(text) => text.is_none(),
+            Body::Streamed(streamed) => streamed.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |t| t.len() as u64)),
+            Body::Streamed(streamed) => streamed.size_hint(),
+        }
+    }
+}
+
+/// Where the body of a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upload {
+    /// The endpoint has not asked for more.
+    Held,
+    /// The endpoint wants more and the client has not sent it.
+    Awaited,
+    /// All of it has been passed on.
+    Ended,
+    /// The client broke off.
+    Broken,
+}
+
+/// Tells the exchange where the body of its request stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress(Rc<Cell<Upload>>);
+
+impl Progress {
+    pub(crate) fn upload(&self) -> Upload {
+        self.0.get()
+    }
+}
+
+/// A future that ends when the body may be asked for.
+pub(crate) type Gate = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The body of a request on its way to an endpoint. `None`: there is none.
+pub(crate) struct RequestBody {
+    incoming: Option<Incoming>,
+    gate: Option<Gate>,
+    progress: Progress,
+}
+
+impl RequestBody {
+    pub(crate) fn new(incoming: Incoming, gate: Option<Gate>) -> RequestBody {
+        if incoming.is_end_stream() {
+            return RequestBody::empty();
+        }
+        let progress = Progress(Rc::new(Cell::new(Upload::Held)));
+        RequestBody { incoming: Some(incoming), gate, progress }
+    }
+
+    pub(crate) fn empty() -> RequestBody {
+        let progress = Progress(Rc::new(Cell::new(Upload::Ended)));
+        RequestBody { incoming: None, gate: None, progress }
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    fn poll_gate(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(gate) = &mut self.gate {
+            ready!(gate.as_mut().poll(cx));
+            self.gate = None;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        ready!(self.poll_gate(cx));
+        let this = &mut *self;
+        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut *incoming).poll_frame(cx);
+        this.progress.0.set(match &polled {
+            Poll::Pending => Upload::Awaited,
+            Poll::Ready(None) => Upload::Ended,
+            Poll::Ready(Some(Err(_))) => Upload::Broken,
+            Poll::Ready(Some(Ok(_))) if incoming.is_end_stream() => Upload::Ended,
+            Poll::Ready(Some(Ok(_))) => Upload::Held,
+        });
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or(SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}

@@ -1,0 +1,280 @@
+//! Puts routes, Services and slices together, and remembers what was good last.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use gateway_api::httproutes::HttpRoute;
+
+use super::backend::{self, Reach};
+use super::folder::{Contents, file_name};
+use super::object::{Id, Object};
+use super::route::{Route, translate};
+
+/// How long a route is served after its object has vanished: long enough to write it again without a lost request.
+/// After that it is gone for good, and its generation with it.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+
+/// What the data plane should do for one Rollout.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) id: Id,
+    pub(crate) file: String,
+    pub(crate) port: u16,
+    pub(crate) route: Route,
+    /// Where each of the route's backends can be reached.
+    pub(crate) reach: Vec<Reach>,
+    /// What the route was translated from.
+    source: HttpRoute,
+}
+
+impl Draft {
+    /// Whether both lead to the same table.
+    pub(crate) fn same_table(&self, other: &Draft) -> bool {
+        self.source == other.source && self.reach == other.reach
+    }
+
+    /// The name of the Rollout: namespace and name.
+    pub(crate) fn key(&self) -> (String, String) {
+        (self.route.namespace.clone(), self.route.rollout.clone())
+    }
+
+    /// What messages about the whole route begin with.
+    pub(crate) fn place(&self) -> String {
+        format!("{}: {}", self.file, self.id)
+    }
+}
+
+/// The routes in effect.
+#[derive(Debug, Default)]
+pub(crate) struct Memory(BTreeMap<Id, Kept>);
+
+#[derive(Debug)]
+struct Kept {
+    source: HttpRoute,
+    route: Route,
+    file: String,
+    gone: Option<Instant>,
+}
+
+impl Memory {
+    /// All Rollouts to be served, in the order of their files, and what can't be used.
+    pub(crate) fn assemble(&mut self, contents: &Contents<'_>, now: Instant) -> (Vec<Draft>, Vec<String>) {
+        let mut problems = contents.problems.clone();
+        problems.extend(backend::without_service(contents));
+        for (id, (path, object)) in &contents.objects {
+            if let Object::Route(route) = object {
+                self.take(id, path, route, &mut problems);
+            }
+        }
+        self.forget(contents, now);
+        let mut drafts: Vec<Draft> = Vec::new();
+        for (id, kept) in &self.0 {
+            match kept.draft(id, contents, &mut problems) {
+                Ok(draft) => drafts.push(draft),
+                Err(problem) => problems.push(format!("{}: {id}: {problem}", kept.file)),
+            }
+        }
+        drafts.sort_by(|a, b| (&a.file, &a.id).cmp(&(&b.file, &b.id)));
+        (drafts, problems)
+    }
+
+    /// Puts a route into effect, unless it is broken or its generation is a lower one than that in effect.
+    fn take(&mut self, id: &Id, path: &Path, source: &HttpRoute, problems: &mut Vec<String>) {
+        let (file, mut notes) = (file_name(path), Vec::new());
+        let result = translate(source, &id.namespace, &mut notes);
+        problems.extend(notes.into_iter().map(|note| format!("{file}: {id}: {note}")));
+        match result.and_then(|route| self.refuse_older(id, source, route)) {
+            Ok(route) => {
+                let kept = Kept { source: source.clone(), route, file, gone: None };
+                self.0.insert(id.clone(), kept);
+            }
+            Err(problem) => {
+                let kept = self.0.get_mut(id);
+                let rest =
+                    if kept.is_some() { "its last good state stays in effect" } else { "it is not served" };
+                problems.push(format!("{file}: {id}: {problem}; {rest}"));
+                kept.into_iter().for_each(|kept| kept.gone = None);
+            }
+        }
+    }
+
+    fn refuse_older(&self, id: &Id, source: &HttpRoute, route: Route) -> Result<Route, String> {
+        let Some(kept) = self.0.get(id).filter(|kept| kept.source.metadata.uid == source.metadata.uid) else {
+            return Ok(route);
+        };
+        let (new, old) = (route.generation, kept.route.generation);
+        if new >= old {
+            return Ok(route);
+        }
+        let name = penstock_proxy_api::object::GENERATION;
+        Err(format!(
+            "metadata.annotations[{name}]: {new} is older than {old}, which is in effect; write {old} or more"
+        ))
+    }
+
+    fn forget(&mut self, contents: &Contents<'_>, now: Instant) {
+        self.0.retain(|id, kept| {
+            if contents.objects.contains_key(id) {
+                return true;
+            }
+            now.duration_since(*kept.gone.get_or_insert(now)) < GRACE
+        });
+    }
+}
+
+impl Kept {
+    fn draft(&self, id: &Id, contents: &Contents<'_>, problems: &mut Vec<String>) -> Result<Draft, String> {
+        let port = self.port(contents)?;
+        let reach = self
+            .route
+            .backends
+            .iter()
+            .map(|b| backend::reach(contents, &self.route.namespace, &b.name, b.port, problems));
+        let (reach, route) = (reach.collect(), self.route.clone());
+        Ok(Draft { id: id.clone(), file: self.file.clone(), port, route, reach, source: self.source.clone() })
+    }
+
+    /// The port to listen on: the target of the parent Service's port if that Service is known, else the parent's
+    /// port itself.
+    fn port(&self, contents: &Contents<'_>) -> Result<u16, String> {
+        let parent = &self.route.parent;
+        let number = match backend::service(contents, &self.route.namespace, &parent.name) {
+            Some(service) => {
+                let port = backend::service_port(service, parent.port).ok_or_else(|| {
+                    format!(
+                        "spec.parentRefs[0].port: Service {} has no such port; name one of its ports",
+                        parent.name
+                    )
+                })?;
+                backend::target_port(port).ok_or_else(|| {
+                    format!(
+                        "spec.parentRefs[0]: the targetPort in Service {} is a name; write a number",
+                        parent.name
+                    )
+                })?
+            }
+            None => parent.port.ok_or("spec.parentRefs[0].port: is missing; write the port to listen on")?,
+        };
+        let port = u16::try_from(number).ok().filter(|port| *port > 0);
+        port.ok_or_else(|| format!("spec.parentRefs[0].port: {number} is no port; write 1 to 65535"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::object::{Parsed, parse};
+
+    fn route(generation: u64, extra: &str) -> String {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n\
+             metadata: {{name: shop, annotations: {{penstock.dev/generation: '{generation}'}}}}\n\
+             spec:\n  parentRefs: [{{group: '', kind: Service, name: shop, port: 80}}]\n  rules:\n\
+             \x20 - backendRefs: [{{name: shop-v1, port: 80, weight: 90}}, {{name: shop-v2, port: 80, weight: 10}}]\n{extra}\n---\n"
+        )
+    }
+
+    fn assemble(memory: &mut Memory, yaml: &str, now: Instant) -> (Vec<Draft>, Vec<String>) {
+        let parsed = if yaml.is_empty() { Parsed::default() } else { parse(yaml).unwrap() };
+        let objects = parsed.objects.iter().map(|(id, o)| (id.clone(), (Path::new("f.yaml"), o))).collect();
+        memory.assemble(&Contents { objects, problems: parsed.problems.clone() }, now)
+    }
+
+    fn generations(drafts: &[Draft]) -> Vec<u64> {
+        drafts.iter().map(|d| d.route.generation).collect()
+    }
+
+    #[test]
+    fn an_older_generation_is_refused_until_the_route_is_gone_for_good() {
+        let (mut memory, start) = (Memory::default(), Instant::now());
+        assemble(&mut memory, &route(7, ""), start);
+        let (drafts, problems) = assemble(&mut memory, &route(6, ""), start);
+        assert_eq!(generations(&drafts), [7]);
+        assert!(problems[0].contains("6 is older than 7, which is in effect"), "{problems:?}");
+        let (drafts, problems) = assemble(&mut memory, "", start);
+        assert_eq!(
+            (generations(&drafts), problems.len()),
+            (vec![7], 0),
+            "a vanished route is served for a while"
+        );
+        let (drafts, _) = assemble(&mut memory, &route(6, ""), start + GRACE / 2);
+        assert_eq!(generations(&drafts), [7], "written again, it is no younger");
+        assemble(&mut memory, "", start + GRACE);
+        assert!(assemble(&mut memory, "", start + GRACE * 2).0.is_empty());
+        assert_eq!(generations(&assemble(&mut memory, &route(1, ""), start + GRACE * 3).0), [1]);
+    }
+
+    #[test]
+    fn another_object_of_the_same_name_begins_anew() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        let named = |uid, generation| {
+            route(generation, "").replace("{name: shop, ", &format!("{{name: shop, uid: {uid}, "))
+        };
+        assemble(&mut memory, &named("a", 7), now);
+        assert_eq!(generations(&assemble(&mut memory, &named("b", 1), now).0), [1]);
+    }
+
+    #[test]
+    fn a_broken_route_keeps_its_last_good_state() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        let broken = "  - matches: [{path: {type: RegularExpression, value: '('}}]";
+        let (drafts, problems) = assemble(&mut memory, &route(1, broken), now);
+        assert!(drafts.is_empty());
+        assert!(problems.last().unwrap().ends_with("it is not served"), "{problems:?}");
+        assemble(&mut memory, &route(1, ""), now);
+        for (broken, field) in [
+            (route(2, broken), "spec.rules[1].matches[0].path.value: \"(\""),
+            (
+                route(2, "").replace("weight: 10", "weight: -1"),
+                "spec.rules[0].backendRefs[1].weight: is outside",
+            ),
+            (route(2, "").replace("'2'", "two"), "metadata.annotations[penstock.dev/generation]: \"two\""),
+            (route(2, "  - timeouts: {request: '10'}"), "spec.rules[1].timeouts.request: "),
+            (
+                route(2, "").replace("[{group: '', kind: Service, name: shop, port: 80}]", "[]"),
+                "spec.parentRefs: is empty",
+            ),
+        ] {
+            let (drafts, problems) = assemble(&mut memory, &broken, now);
+            assert_eq!(generations(&drafts), [1], "{field}");
+            assert!(problems.iter().any(|p| p.contains(field)), "{field}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn filters_are_named_and_the_rest_goes_on() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        let filter = "    filters: [{type: URLRewrite, urlRewrite: {hostname: a}}]";
+        let (drafts, problems) = assemble(&mut memory, &route(1, filter), now);
+        assert_eq!(drafts.len(), 1);
+        assert_eq!(
+            problems,
+            [
+                "f.yaml: HTTPRoute default/shop: spec.rules[0].filters[0]: URLRewrite is not supported and left out; remove it"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_split_and_the_marked_revision_are_found() {
+        let marks = "  - matches: [{headers: [{name: x-canary, value: always}]}]\n    backendRefs: [{name: shop-v2, port: 80}]";
+        let (drafts, problems) = assemble(&mut Memory::default(), &route(1, marks), Instant::now());
+        assert_eq!((problems.len(), drafts[0].route.split), (0, Some(0)));
+        assert_eq!(drafts[0].route.marked.as_deref(), Some("v2"));
+    }
+
+    #[test]
+    fn the_parent_services_target_port_is_listened_on() {
+        let service = |target| {
+            format!(
+                "apiVersion: v1\nkind: Service\nmetadata: {{name: shop}}\nspec: {{ports: [{{port: 80, targetPort: {target}}}]}}\n"
+            )
+        };
+        let port = |yaml: String| assemble(&mut Memory::default(), &yaml, Instant::now());
+        assert_eq!(port(route(1, "")).0[0].port, 80);
+        assert_eq!(port(route(1, "") + &service("15001")).0[0].port, 15001);
+        let (drafts, problems) = port(route(1, "") + &service("web"));
+        assert!(drafts.is_empty() && problems[0].contains("is a name; write a number"), "{problems:?}");
+    }
+}

@@ -1,0 +1,238 @@
+//! Where a backend of a route can be reached: Services and EndpointSlices.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use penstock_proxy_core::table::Protocol;
+
+use super::folder::{Contents, file_name};
+use super::object::{Id, Object};
+
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+const H2C: &str = "kubernetes.io/h2c";
+/// Most endpoints of one backend.
+const MAX_ENDPOINTS: usize = 10_000;
+
+/// Where a backend can be reached.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Reach {
+    pub(crate) endpoints: Vec<SocketAddr>,
+    /// How many of the endpoints are ready: all, or none if those that still serve stand in.
+    pub(crate) ready: u32,
+    pub(crate) protocol: Protocol,
+}
+
+/// The Service of a namespace by its name.
+pub(crate) fn service<'a>(contents: &Contents<'a>, namespace: &str, name: &str) -> Option<&'a Service> {
+    let id = Id { kind: "Service", namespace: namespace.into(), name: name.into() };
+    match contents.objects.get(&id)?.1 {
+        Object::Service(service) => Some(service),
+        Object::Route(_) | Object::Slice(_) => None,
+    }
+}
+
+/// The port of a Service by its number, or the only one.
+pub(crate) fn service_port(service: &Service, number: Option<i32>) -> Option<&ServicePort> {
+    let ports = service.spec.as_ref()?.ports.as_deref().unwrap_or_default();
+    match number {
+        Some(number) => ports.iter().find(|p| p.port == number),
+        None => ports.first().filter(|_| ports.len() == 1),
+    }
+}
+
+/// The port that pods of a Service listen on, if it is a number.
+pub(crate) fn target_port(port: &ServicePort) -> Option<i32> {
+    match &port.target_port {
+        None => Some(port.port),
+        Some(IntOrString::Int(number)) => Some(*number),
+        Some(IntOrString::String(text)) => text.parse().ok(),
+    }
+}
+
+/// Finds the endpoints of a backend: those that are ready; for want of any, those that still serve while they
+/// terminate (KEP-1669).
+pub(crate) fn reach(
+    contents: &Contents<'_>,
+    namespace: &str,
+    name: &str,
+    port: Option<i32>,
+    problems: &mut Vec<String>,
+) -> Reach {
+    let service = service(contents, namespace, name).and_then(|s| service_port(s, port));
+    let mut found =
+        Found { protocol: protocol(service.and_then(|p| p.app_protocol.as_deref())), ..Found::default() };
+    for (id, (path, object)) in &contents.objects {
+        let Object::Slice(slice) = object else { continue };
+        if id.namespace == namespace && label(slice) == Some(name) {
+            let problem = |what: String| format!("{}: {id}: {what}", file_name(path));
+            problems.extend(found.add(slice, service, port).into_iter().map(problem));
+        }
+    }
+    found.reach()
+}
+
+fn label(slice: &EndpointSlice) -> Option<&str> {
+    slice.metadata.labels.as_ref()?.get(SERVICE_NAME).map(String::as_str)
+}
+
+/// A slice that belongs to no Service can't be used.
+pub(crate) fn without_service(contents: &Contents<'_>) -> Vec<String> {
+    let lost = |(id, (path, object)): (&Id, &(&Path, &Object))| match object {
+        Object::Slice(slice) if label(slice).is_none() => Some(format!(
+            "{}: {id}: metadata.labels: {SERVICE_NAME} is missing; name the backend there",
+            file_name(path)
+        )),
+        Object::Slice(_) | Object::Route(_) | Object::Service(_) => None,
+    };
+    contents.objects.iter().filter_map(lost).collect()
+}
+
+fn protocol(app_protocol: Option<&str>) -> Protocol {
+    if app_protocol == Some(H2C) { Protocol::H2c } else { Protocol::Http }
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    ready: BTreeSet<SocketAddr>,
+    serving: BTreeSet<SocketAddr>,
+    protocol: Protocol,
+}
+
+impl Found {
+    fn add(
+        &mut self,
+        slice: &EndpointSlice,
+        service: Option<&ServicePort>,
+        port: Option<i32>,
+    ) -> Option<String> {
+        let port = match slice_port(slice, service, port) {
+            Ok(port) => port,
+            Err(problem) => return Some(problem),
+        };
+        let Some(number) = port.port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0) else {
+            return Some("ports: the port is no number from 1 to 65535; write one".into());
+        };
+        if self.protocol == Protocol::Http {
+            self.protocol = protocol(port.app_protocol.as_deref());
+        }
+        let endpoints = slice.endpoints.iter().flatten();
+        let wrong = endpoints.filter_map(|e| self.add_endpoint(e, number)).next();
+        wrong.map(|address| format!("endpoints: {address:?} is no IP address; write one"))
+    }
+
+    fn add_endpoint<'a>(&mut self, endpoint: &'a Endpoint, port: u16) -> Option<&'a str> {
+        let address = endpoint.addresses.first()?;
+        let Ok(ip) = address.parse::<IpAddr>() else { return Some(address) };
+        let conditions = endpoint.conditions.clone().unwrap_or_default();
+        let address = SocketAddr::new(ip, port);
+        if conditions.ready.unwrap_or(true) {
+            self.ready.insert(address);
+        } else if conditions.serving.unwrap_or(false) && conditions.terminating.unwrap_or(false) {
+            self.serving.insert(address);
+        }
+        None
+    }
+
+    fn reach(self) -> Reach {
+        let ready = u32::try_from(self.ready.len().min(MAX_ENDPOINTS)).unwrap_or(u32::MAX);
+        let chosen = if self.ready.is_empty() { self.serving } else { self.ready };
+        Reach { endpoints: chosen.into_iter().take(MAX_ENDPOINTS).collect(), ready, protocol: self.protocol }
+    }
+}
+
+/// The port of a slice that a backend means: by the name of the Service's port, the only one, or by number.
+fn slice_port<'a>(
+    slice: &'a EndpointSlice,
+    service: Option<&ServicePort>,
+    number: Option<i32>,
+) -> Result<&'a EndpointPort, String> {
+    let ports = slice.ports.as_deref().unwrap_or_default();
+    let named = |port: &&EndpointPort| {
+        let name = service.map(|s| s.name.as_deref().unwrap_or_default());
+        name.is_some_and(|name| name == port.name.as_deref().unwrap_or_default())
+    };
+    let same = |port: &&EndpointPort| port.port.is_some() && port.port == number;
+    let only = || ports.first().filter(|_| ports.len() == 1);
+    let found = ports.iter().find(named).or_else(only).or_else(|| ports.iter().find(same));
+    found.ok_or_else(|| {
+        "ports: none is the backend's; write one port, or the one that the Service's port names".into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::object::parse;
+
+    fn reached(yaml: &str, port: Option<i32>) -> (Reach, Vec<String>) {
+        let parsed = parse(yaml).unwrap();
+        let objects = parsed.objects.iter().map(|(id, o)| (id.clone(), (Path::new("f.yaml"), o))).collect();
+        let contents = Contents { objects, problems: Vec::new() };
+        let mut problems = without_service(&contents);
+        (reach(&contents, "default", "shop-v1", port, &mut problems), problems)
+    }
+
+    fn slice(name: &str, ports: &str, endpoints: &str) -> String {
+        format!(
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n\
+             metadata: {{name: {name}, labels: {{kubernetes.io/service-name: shop-v1}}}}\n\
+             ports: [{ports}]\nendpoints: [{endpoints}]\n---\n"
+        )
+    }
+
+    fn addresses(reach: &Reach) -> Vec<String> {
+        reach.endpoints.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn ready_endpoints_of_all_slices_are_taken_once() {
+        let yaml = slice(
+            "a",
+            "{port: 81}",
+            "{addresses: [10.0.0.1]}, {addresses: [10.0.0.2], conditions: {ready: false}}",
+        ) + &slice("b", "{port: 82}", "{addresses: [10.0.0.3], conditions: {ready: true}}")
+            + &slice("c", "{port: 81}", "{addresses: [10.0.0.1]}");
+        let (reach, problems) = reached(&yaml, Some(80));
+        assert_eq!(addresses(&reach), ["10.0.0.1:81", "10.0.0.3:82"]);
+        assert_eq!((reach.ready, problems.len()), (2, 0));
+    }
+
+    #[test]
+    fn endpoints_that_still_serve_stand_in_for_want_of_a_ready_one() {
+        let leaving = "{addresses: [10.0.0.1], conditions: {ready: false, serving: true, terminating: true}}";
+        let dead = "{addresses: [10.0.0.2], conditions: {ready: false, serving: false, terminating: true}}";
+        let (reach, _) = reached(&slice("a", "{port: 81}", &format!("{leaving}, {dead}")), None);
+        assert_eq!((addresses(&reach), reach.ready), (vec!["10.0.0.1:81".to_owned()], 0));
+    }
+
+    #[test]
+    fn the_services_port_names_the_slices_port_and_its_protocol() {
+        let service = "apiVersion: v1\nkind: Service\nmetadata: {name: shop-v1}\nspec:\n  ports:\n\
+            \x20 - {name: web, port: 80, targetPort: 81}\n  - {name: grpc, port: 90, appProtocol: kubernetes.io/h2c}\n---\n";
+        let ports = "{name: web, port: 8080}, {name: grpc, port: 9090}";
+        let yaml = service.to_owned() + &slice("a", ports, "{addresses: [10.0.0.1]}");
+        let (reach, _) = reached(&yaml, Some(90));
+        assert_eq!((addresses(&reach), reach.protocol), (vec!["10.0.0.1:9090".to_owned()], Protocol::H2c));
+        let (reach, _) = reached(&yaml, Some(80));
+        assert_eq!((addresses(&reach), reach.protocol), (vec!["10.0.0.1:8080".to_owned()], Protocol::Http));
+    }
+
+    #[test]
+    fn what_can_not_be_used_is_named() {
+        let (_, problems) = reached(&slice("a", "{port: 81}", "{addresses: [shop.example]}"), None);
+        assert_eq!(
+            problems,
+            ["f.yaml: EndpointSlice default/a: endpoints: \"shop.example\" is no IP address; write one"]
+        );
+        let (_, problems) = reached(&slice("a", "{port: 81}, {port: 82}", ""), Some(80));
+        assert!(problems[0].contains("ports: none is the backend's"), "{problems:?}");
+        let (_, problems) = reached(&slice("a", "", "").replace("kubernetes.io/service-name", "other"), None);
+        assert!(problems[0].contains("kubernetes.io/service-name is missing"), "{problems:?}");
+    }
+}

@@ -1,0 +1,294 @@
+//! Puts what the files say into effect: swaps tables, opens and closes ports. Runs on a thread of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use penstock_proxy_core::balance::Endpoint;
+use penstock_proxy_core::cohort;
+use penstock_proxy_core::limit::Limit;
+use penstock_proxy_core::route::Routes;
+use penstock_proxy_core::split::Turn;
+use penstock_proxy_core::table::{Revision, Rule, Table, Turns};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::{Board, Shown, View};
+use crate::config::assemble::{Draft, Memory};
+use crate::config::folder::Folder;
+use crate::config::watch::{Look, Watch};
+use crate::lane::{Entry, Lane};
+use crate::listen::Listen;
+use crate::ports;
+use crate::series::{Key, edges};
+use crate::worker::Shared;
+
+/// How soon a port that is in use is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+type Name = (String, String);
+
+/// The one who knows all Rollouts.
+#[derive(Debug)]
+pub(crate) struct Control {
+    folder: Folder,
+    memory: Memory,
+    lanes: BTreeMap<Name, Running>,
+    shared: Arc<Shared>,
+    board: Arc<Board>,
+    threads: Vec<UnboundedSender<Listen>>,
+    told: BTreeSet<String>,
+}
+
+/// A Rollout that is served, or was until a moment ago.
+#[derive(Debug)]
+struct Running {
+    lane: Arc<Lane>,
+    draft: Option<Draft>,
+    turns: Vec<Turns>,
+    endpoints: BTreeMap<SocketAddr, Arc<Endpoint>>,
+    listening: Option<Listening>,
+}
+
+#[derive(Debug)]
+struct Listening {
+    address: SocketAddr,
+    stop: CancellationToken,
+}
+
+impl Control {
+    pub(crate) fn new(
+        folder: PathBuf,
+        shared: Arc<Shared>,
+        board: Arc<Board>,
+        threads: Vec<UnboundedSender<Listen>>,
+    ) -> Control {
+        let (lanes, told) = (BTreeMap::new(), BTreeSet::new());
+        let (folder, memory) = (Folder::new(folder), Memory::default());
+        Control { folder, memory, lanes, shared, board, threads, told }
+    }
+
+    /// Looks once and puts everything into effect.
+    pub(crate) fn turn(&mut self, look: &Look) {
+        self.folder.scan(&look.touched, &look.written);
+        let (drafts, mut problems) = self.memory.assemble(&self.folder.contents(), Instant::now());
+        let drafts = self.settle_claims(drafts, &mut problems);
+        self.retire(&drafts);
+        for draft in drafts {
+            self.serve(draft, &mut problems);
+        }
+        self.lanes.retain(|name, running| running.draft.is_some() || in_flight(&self.board, name) > 0);
+        self.forget_series();
+        self.tell(&problems);
+        self.show(problems);
+    }
+
+    /// Turns whenever there is something to look at, until the proxy stops.
+    pub(crate) fn run(mut self, mut watch: Watch) {
+        while let Some(look) = watch.wait(Some(RETRY)) {
+            self.turn(&look);
+        }
+    }
+
+    /// One route for each Rollout, one Rollout for each port: who has it keeps it, then the first file's wins.
+    fn settle_claims(&self, drafts: Vec<Draft>, problems: &mut Vec<String>) -> Vec<Draft> {
+        let (mut names, mut ports) = (BTreeMap::new(), BTreeMap::new());
+        let (holders, others): (Vec<_>, Vec<_>) = drafts.into_iter().partition(|draft| self.holds(draft));
+        let mut settled = Vec::new();
+        for draft in holders.into_iter().chain(others) {
+            let (place, (namespace, rollout)) = (draft.place(), draft.key());
+            if let Some(other) = names.get(&draft.key()) {
+                problems.push(format!(
+                    "{place}: Rollout {namespace}/{rollout} has a route already, in {other}; remove one"
+                ));
+            } else if let Some(other) = ports.get(&draft.port) {
+                let port = draft.port;
+                problems
+                    .push(format!("{place}: port {port} belongs to {other} already; choose another port"));
+            } else {
+                names.insert(draft.key(), place.clone());
+                ports.insert(draft.port, place);
+                settled.push(draft);
+            }
+        }
+        settled
+    }
+
+    fn holds(&self, draft: &Draft) -> bool {
+        let running = self.lanes.get(&draft.key());
+        let held = running.and_then(|r| r.draft.as_ref());
+        held.is_some_and(|held| held.id == draft.id && held.port == draft.port)
+    }
+
+    /// Stops serving Rollouts that have no route any more.
+    fn retire(&mut self, drafts: &[Draft]) {
+        let wanted: BTreeSet<Name> = drafts.iter().map(Draft::key).collect();
+        for (name, running) in self.lanes.iter_mut().filter(|(name, _)| !wanted.contains(*name)) {
+            if running.draft.take().is_some() {
+                tracing::info!(namespace = name.0, rollout = name.1, "route is gone, no longer served");
+            }
+            running.listening.take().into_iter().for_each(|l| l.stop.cancel());
+            running.lane.entry.store(Arc::default());
+        }
+    }
+
+    fn serve(&mut self, draft: Draft, problems: &mut Vec<String>) {
+        let (shared, board) = (&self.shared, &self.board);
+        let name = draft.key();
+        let running = self.lanes.entry(name).or_insert_with(|| Running::new(&draft, shared, board));
+        let same = running.draft.as_ref().is_some_and(|before| before.same_table(&draft));
+        if !same {
+            running.swap(&draft, board);
+        }
+        if let Err(problem) = running.listen(&draft, shared, &self.threads) {
+            problems.push(format!("{}: {problem}", draft.place()));
+        }
+        running.draft = Some(draft);
+    }
+
+    fn forget_series(&self) {
+        let mut used = BTreeSet::new();
+        for (name, running) in &self.lanes {
+            used.insert(key(name, ""));
+            let entry = running.lane.entry.load();
+            used.extend(entry.series.iter().map(|series| series.key().clone()));
+        }
+        self.board.registry.forget(&used, Instant::now());
+    }
+
+    /// Logs each problem once.
+    fn tell(&mut self, problems: &[String]) {
+        let problems: BTreeSet<String> = problems.iter().cloned().collect();
+        problems.difference(&self.told).for_each(|problem| tracing::warn!("{problem}"));
+        self.told = problems;
+    }
+
+    fn show(&self, problems: Vec<String>) {
+        let shown = |running: &Running| Shown {
+            lane: Arc::clone(&running.lane),
+            listen: running.listening.as_ref().map(|l| l.address),
+        };
+        let lanes = self.lanes.values().map(shown).collect();
+        self.board.show(View { lanes, problems });
+    }
+}
+
+fn in_flight(board: &Board, name: &Name) -> u64 {
+    let all = board.registry.all();
+    all.iter()
+        .filter(|s| (&s.key().namespace, &s.key().rollout) == (&name.0, &name.1))
+        .map(|s| s.in_flight())
+        .sum()
+}
+
+fn key(name: &Name, revision: &str) -> Key {
+    Key { namespace: name.0.clone(), rollout: name.1.clone(), revision: revision.into() }
+}
+
+impl Running {
+    fn new(draft: &Draft, shared: &Shared, board: &Board) -> Running {
+        let (namespace, rollout) = draft.key();
+        let unrouted = board.registry.get(key(&draft.key(), ""), &edges(&draft.route.limits));
+        let limit = Limit::new(shared.limits.in_flight);
+        let lane = Arc::new(Lane { namespace, rollout, entry: ArcSwap::default(), limit, unrouted });
+        let (turns, endpoints) = (Vec::new(), BTreeMap::new());
+        Running { lane, draft: None, turns, endpoints, listening: None }
+    }
+
+    /// Puts a new table into effect. Counters of splits and what is known of endpoints live on.
+    fn swap(&mut self, draft: &Draft, board: &Board) {
+        let edges = edges(&draft.route.limits);
+        let name = draft.key();
+        board.registry.get(key(&name, ""), &edges);
+        let table = self.table(draft);
+        let series =
+            table.revisions.iter().map(|r| board.registry.get(key(&name, &r.name), &edges)).collect();
+        let (namespace, rollout) = name;
+        tracing::info!(namespace, rollout, generation = table.generation, weights = %weights(&table), "table in effect");
+        self.lane.entry.store(Arc::new(Entry { table, series }));
+    }
+
+    fn table(&mut self, draft: &Draft) -> Table {
+        let route = &draft.route;
+        let revisions = self.revisions(draft);
+        let rules = (0..route.rules.len()).map(|i| self.rule(draft, i, &revisions)).collect();
+        let matches = route.rules.iter().enumerate();
+        let matches = matches.flat_map(|(i, rule)| rule.matches.iter().cloned().map(move |m| (m, i)));
+        Table {
+            generation: route.generation,
+            routes: Routes::new(matches.collect()),
+            revisions,
+            rules,
+            split: route.split,
+            marked: route.marked.clone(),
+        }
+    }
+
+    fn revisions(&mut self, draft: &Draft) -> Vec<Revision> {
+        let before = std::mem::take(&mut self.endpoints);
+        let mut endpoint = |address: &SocketAddr| {
+            let known = before.get(address).cloned().unwrap_or_else(|| Endpoint::new(*address));
+            Arc::clone(self.endpoints.entry(*address).or_insert(known))
+        };
+        let backends = draft.route.backends.iter().zip(&draft.reach);
+        let revision =
+            |(backend, reach): (&crate::config::route::Backend, &crate::config::backend::Reach)| Revision {
+                name: backend.revision.clone(),
+                endpoints: reach.endpoints.iter().map(&mut endpoint).collect(),
+                ready: reach.ready,
+                protocol: reach.protocol,
+            };
+        backends.map(revision).collect()
+    }
+
+    fn rule(&mut self, draft: &Draft, index: usize, revisions: &[Revision]) -> Rule {
+        while self.turns.len() <= index {
+            let turn = || Arc::new(Turn::starting_at(RandomState::new().hash_one(index)));
+            self.turns.push(Turns { split: turn(), fallback: turn(), phase: 0 });
+        }
+        let source = &draft.route.rules[index];
+        let mut turns = self.turns[index].clone();
+        turns.phase = phase(draft.route.generation, &source.backends);
+        let mut rule = Rule::new(source.backends.clone(), revisions, turns);
+        rule.timeout = source.timeout;
+        rule.sticky = draft.route.sticky.clone().filter(|_| draft.route.split == Some(index));
+        rule
+    }
+
+    /// Opens the port, if it is not open, and closes the one before.
+    fn listen(
+        &mut self,
+        draft: &Draft,
+        shared: &Shared,
+        threads: &[UnboundedSender<Listen>],
+    ) -> Result<(), ports::PortError> {
+        let address = SocketAddr::new(shared.limits.address, draft.port);
+        if self.listening.as_ref().is_some_and(|l| l.address == address) || shared.drain.is_cancelled() {
+            return Ok(());
+        }
+        let sockets = ports::open(address, threads.len())?;
+        let stop = shared.drain.child_token();
+        for (thread, socket) in threads.iter().zip(sockets) {
+            thread.send(Listen { lane: Arc::clone(&self.lane), socket, stop: stop.clone() }).ok();
+        }
+        let before = self.listening.replace(Listening { address, stop });
+        before.into_iter().for_each(|l| l.stop.cancel());
+        Ok(())
+    }
+}
+
+/// The same weights of the same generation begin at the same place, whatever else changes.
+fn phase(generation: u64, backends: &[(usize, u32)]) -> u64 {
+    let weights: Vec<u8> = backends.iter().flat_map(|(_, weight)| weight.to_le_bytes()).collect();
+    cohort::hash(&[&generation.to_le_bytes(), &weights])
+}
+
+fn weights(table: &Table) -> String {
+    let rule = table.split.and_then(|split| table.rules.get(split));
+    let weight = |(revision, weight): &(usize, u32)| format!("{}={weight}", table.revisions[*revision].name);
+    rule.map(|rule| rule.backends.iter().map(weight).collect::<Vec<_>>().join(" ")).unwrap_or_default()
+}

@@ -1,0 +1,218 @@
+//! Connections to endpoints: a pool for each thread, never shared.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+use crate::body::{Progress, RequestBody, Upload};
+use crate::runtime::LocalExecutor;
+
+/// Most idle HTTP/1 connections to one endpoint.
+const MAX_IDLE: usize = 256;
+/// How long an idle connection is kept.
+const IDLE: Duration = Duration::from_secs(30);
+/// Most HTTP/2 connections to one endpoint.
+const MAX_HTTP2: usize = 16;
+/// Most requests on one HTTP/2 connection, as long as another one can be opened.
+const MAX_STREAMS: usize = 100;
+/// How long a connection may take to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Largest head of a response.
+const MAX_HEAD: usize = 64 << 10;
+const MAX_HEADERS: usize = 256;
+
+/// How the proxy speaks to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    Http1,
+    Http2,
+}
+
+/// One thread's connections.
+#[derive(Debug, Default)]
+pub(crate) struct Pool(RefCell<HashMap<SocketAddr, Host>>);
+
+#[derive(Debug, Default)]
+struct Host {
+    idle: Vec<Idle>,
+    http2: Vec<Http2>,
+    /// Held while an HTTP/2 connection is opened, so that requests that come at once share it.
+    opening: Rc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    since: Instant,
+}
+
+#[derive(Clone, Debug)]
+struct Http2 {
+    sender: http2::SendRequest<RequestBody>,
+    /// As many references as streams, and one more.
+    streams: Rc<()>,
+    used: Instant,
+}
+
+/// A connection that carries one request.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    address: SocketAddr,
+    sender: Sender,
+    reused: bool,
+}
+
+#[derive(Debug)]
+enum Sender {
+    Http1(http1::SendRequest<RequestBody>),
+    Http2(Http2),
+}
+
+/// The right to put a connection back when its response has ended.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    worker: Rc<crate::worker::Worker>,
+    connection: Connection,
+    progress: Progress,
+}
+
+impl Pool {
+    /// A connection to `address`: an idle one, unless a `fresh` one is wanted, or a new one.
+    pub(crate) async fn connect(
+        &self,
+        address: SocketAddr,
+        wire: Wire,
+        fresh: bool,
+    ) -> io::Result<Connection> {
+        match wire {
+            Wire::Http1 => match self.take_idle(address).filter(|_| !fresh) {
+                Some(sender) => Ok(Connection { address, sender: Sender::Http1(sender), reused: true }),
+                None => open_http1(address).await,
+            },
+            Wire::Http2 => self.share_http2(address, fresh).await,
+        }
+    }
+
+    fn take_idle(&self, address: SocketAddr) -> Option<http1::SendRequest<RequestBody>> {
+        let mut hosts = self.0.borrow_mut();
+        let idle = &mut hosts.get_mut(&address)?.idle;
+        while idle.last().is_some_and(|i| i.sender.is_closed()) {
+            idle.pop();
+        }
+        let ready = idle.iter().rposition(|i| i.sender.is_ready())?;
+        Some(idle.swap_remove(ready).sender)
+    }
+
+    async fn share_http2(&self, address: SocketAddr, fresh: bool) -> io::Result<Connection> {
+        if !fresh && let Some(connection) = self.find_http2(address) {
+            return Ok(connection);
+        }
+        let opening = Rc::clone(&self.0.borrow_mut().entry(address).or_default().opening);
+        let _opening = opening.lock().await;
+        match self.find_http2(address).filter(|_| !fresh) {
+            Some(connection) => Ok(connection),
+            None => self.open_http2(address).await,
+        }
+    }
+
+    fn find_http2(&self, address: SocketAddr) -> Option<Connection> {
+        let mut hosts = self.0.borrow_mut();
+        let open = &mut hosts.get_mut(&address)?.http2;
+        open.retain(|h| !h.sender.is_closed());
+        let full = open.len() >= MAX_HTTP2;
+        let least = open.iter_mut().min_by_key(|h| Rc::strong_count(&h.streams))?;
+        let room = Rc::strong_count(&least.streams) <= MAX_STREAMS;
+        least.used = Instant::now();
+        let sender = Sender::Http2(least.clone());
+        (room || full).then_some(Connection { address, sender, reused: true })
+    }
+
+    async fn open_http2(&self, address: SocketAddr) -> io::Result<Connection> {
+        let io = TokioIo::new(open(address).await?);
+        let mut builder = http2::Builder::new(LocalExecutor);
+        builder.timer(TokioTimer::new()).adaptive_window(true).max_header_list_size(MAX_HEAD as u32);
+        let (sender, driver) = builder.handshake(io).await.map_err(io::Error::other)?;
+        tokio::task::spawn_local(driver);
+        let opened = Http2 { sender, streams: Rc::default(), used: Instant::now() };
+        self.0.borrow_mut().entry(address).or_default().http2.push(opened.clone());
+        Ok(Connection { address, sender: Sender::Http2(opened), reused: false })
+    }
+
+    fn put_idle(&self, address: SocketAddr, sender: http1::SendRequest<RequestBody>) {
+        let mut hosts = self.0.borrow_mut();
+        let idle = &mut hosts.entry(address).or_default().idle;
+        if idle.len() < MAX_IDLE {
+            idle.push(Idle { sender, since: Instant::now() });
+        }
+    }
+
+    /// Closes connections that have been idle for too long, and forgets endpoints without any.
+    pub(crate) fn sweep(&self) {
+        self.0.borrow_mut().retain(|_, host| {
+            host.idle.retain(|i| !i.sender.is_closed() && i.since.elapsed() < IDLE);
+            let in_use = |h: &Http2| Rc::strong_count(&h.streams) > 1 || h.used.elapsed() < IDLE;
+            host.http2.retain(|h| !h.sender.is_closed() && in_use(h));
+            !host.idle.is_empty() || !host.http2.is_empty() || Rc::strong_count(&host.opening) > 1
+        });
+    }
+}
+
+async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
+    let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn open_http1(address: SocketAddr) -> io::Result<Connection> {
+    let io = TokioIo::new(open(address).await?);
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+    let (sender, driver) = builder.handshake(io).await.map_err(io::Error::other)?;
+    tokio::task::spawn_local(driver.with_upgrades());
+    Ok(Connection { address, sender: Sender::Http1(sender), reused: false })
+}
+
+impl Connection {
+    /// Whether it has carried a request before.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Sends the request and waits for the head of the response. The error holds the request if none of it was sent.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        match &mut self.sender {
+            Sender::Http1(sender) => sender.try_send_request(request).await,
+            Sender::Http2(http2) => http2.sender.try_send_request(request).await,
+        }
+    }
+
+    /// Keeps the connection until its response has ended.
+    pub(crate) fn lease(self, worker: &Rc<crate::worker::Worker>, progress: Progress) -> Lease {
+        Lease { worker: Rc::clone(worker), connection: self, progress }
+    }
+}
+
+impl Lease {
+    /// The response has ended: the connection can carry another request, if the request's body has ended, too.
+    pub(crate) fn give_back(self) {
+        if let Sender::Http1(sender) = self.connection.sender
+            && self.progress.upload() == Upload::Ended
+            && !sender.is_closed()
+        {
+            self.worker.pool.put_idle(self.connection.address, sender);
+        }
+    }
+}

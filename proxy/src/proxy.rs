@@ -1,0 +1,227 @@
+//! The life of a proxy: starts its parts, waits for signals, drains.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::admin::{self, Admin};
+use crate::board::Board;
+use crate::config::assemble::Memory;
+use crate::config::folder::Folder;
+use crate::config::watch::{Look, Wake, Watch};
+use crate::control::Control;
+use crate::listen;
+use crate::worker::{Limits, Shared};
+
+/// How a proxy runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The folder with HTTPRoutes, EndpointSlices and Services.
+    pub config: PathBuf,
+    /// Where status and metrics are served.
+    pub admin: SocketAddr,
+    /// The name of this proxy among those of a Rollout.
+    pub instance: String,
+    /// The address on which Rollouts are served; their ports come from their routes.
+    pub listen_address: std::net::IpAddr,
+    /// Threads of the data plane.
+    pub threads: usize,
+    /// How long to go on accepting connections once told to stop.
+    pub drain_delay: Duration,
+    /// How long requests in flight may take after that.
+    pub drain_timeout: Duration,
+    /// How long the head of a response may take, where the route doesn't say. Zero: for ever.
+    pub request_timeout: Duration,
+    /// Most requests in flight for one Rollout.
+    pub max_in_flight: u64,
+    /// Most connections of clients.
+    pub max_connections: usize,
+}
+
+/// Why a proxy can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder is not there.
+    #[error("can't read the folder {}: {source}; create it, or name another one with --config", path.display())]
+    Folder {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The admin listener can't be opened.
+    #[error("can't listen on {address} for status and metrics: {source}; name a free address with --admin")]
+    Admin {
+        /// Its address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system refuses threads, signals or the like.
+    #[error("can't start {what}: {source}")]
+    Start {
+        /// What.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What a folder holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Each Rollout that can be served, in words.
+    pub rollouts: Vec<String>,
+    /// What can't be used, or is left out: file, field and remedy.
+    pub problems: Vec<String>,
+}
+
+/// Reads a folder as a proxy would, without serving anything.
+pub fn check(folder: &Path) -> Result<Checked, Error> {
+    readable(folder)?;
+    let mut files = Folder::new(folder.into());
+    files.scan(&Default::default(), &Default::default());
+    let (drafts, problems) = Memory::default().assemble(&files.contents(), Instant::now());
+    let rollouts = drafts.iter().map(|draft| {
+        let ((namespace, rollout), route) = (draft.key(), &draft.route);
+        let ready: u32 = draft.reach.iter().map(|r| r.ready).sum();
+        let (port, generation) = (draft.port, route.generation);
+        format!("{namespace}/{rollout}: port {port}, generation {generation}, {ready} ready endpoints")
+    });
+    Ok(Checked { rollouts: rollouts.collect(), problems })
+}
+
+/// Runs a proxy until a signal ends it. `started` is told once what it listens on.
+pub fn run(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Error> {
+    readable(&settings.config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| Error::Start { what: "the admin runtime", source })?;
+    runtime.block_on(live(settings, started))
+}
+
+fn readable(folder: &Path) -> Result<(), Error> {
+    let read = std::fs::read_dir(folder);
+    read.map(drop).map_err(|source| Error::Folder { path: folder.into(), source })
+}
+
+async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Error> {
+    let shared = Shared::new(Limits {
+        address: settings.listen_address,
+        threads: settings.threads,
+        request_timeout: settings.request_timeout,
+        in_flight: settings.max_in_flight,
+        connections: settings.max_connections,
+    });
+    let board = Arc::new(Board::new(settings.instance.clone(), settings.threads));
+    let address = settings.admin;
+    let admin = TcpListener::bind(address).await.map_err(|source| Error::Admin { address, source })?;
+    let address = admin.local_addr().unwrap_or(address);
+    let (threads, drained) = start_threads(&shared)?;
+    let (watch, wake) = Watch::new(&settings.config);
+    let mut control = Control::new(settings.config.clone(), Arc::clone(&shared), Arc::clone(&board), threads);
+    control.turn(&Look::default());
+    spawn("penstock-config", move || control.run(watch))?;
+    let router = admin::router(Admin { board: Arc::clone(&board), shared: Arc::clone(&shared) });
+    tokio::spawn(async move { axum::serve(admin, router).await });
+    started(&listens(address, &board));
+    wait_and_drain(settings, &shared, &board, &wake, drained).await
+}
+
+fn start_threads(shared: &Arc<Shared>) -> Result<(Vec<UnboundedSender<listen::Listen>>, Drained), Error> {
+    let (done, drained) = unbounded_channel();
+    let mut orders = Vec::new();
+    for thread in 0..shared.limits.threads {
+        let (sender, receiver) = unbounded_channel();
+        let (shared, done) = (Arc::clone(shared), done.clone());
+        spawn("penstock-data", move || {
+            if let Err(error) = listen::run(thread, shared, receiver) {
+                tracing::error!(%error, thread, "thread of the data plane can't run");
+            }
+            drop(done);
+        })?;
+        orders.push(sender);
+    }
+    Ok((orders, Drained(drained)))
+}
+
+fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let spawned = thread::Builder::new().name(name.into()).spawn(run);
+    spawned.map(drop).map_err(|source| Error::Start { what: name, source })
+}
+
+/// Ends when all threads of the data plane have.
+struct Drained(UnboundedReceiver<()>);
+
+fn listens(admin: SocketAddr, board: &Board) -> String {
+    let view = board.view();
+    let rollouts = view.lanes.iter().filter_map(|shown| {
+        let address = shown.listen?;
+        Some(format!(", http://{address} ({}/{})", shown.lane.namespace, shown.lane.rollout))
+    });
+    let rollouts: String = rollouts.collect();
+    let rest = if rollouts.is_empty() { ", no Rollout yet" } else { "" };
+    format!("penstock-proxy {} listens on http://{admin} (admin){rollouts}{rest}", env!("CARGO_PKG_VERSION"))
+}
+
+async fn wait_and_drain(
+    settings: &Settings,
+    shared: &Shared,
+    board: &Board,
+    wake: &Sender<Wake>,
+    mut drained: Drained,
+) -> Result<(), Error> {
+    let mut signals = Signals::new().map_err(|source| Error::Start { what: "signals", source })?;
+    signals.stop(wake).await;
+    tracing::info!("draining");
+    board.drain();
+    let drain = async {
+        tokio::time::sleep(settings.drain_delay).await;
+        wake.send(Wake::Stop).ok();
+        shared.drain.cancel();
+        tokio::time::timeout(settings.drain_timeout, drained.0.recv()).await.is_ok()
+    };
+    let complete = tokio::select! {
+        complete = drain => complete,
+        () = signals.stop(wake) => false,
+    };
+    if !complete {
+        shared.abort();
+        tracing::warn!(connections = shared.open_connections(), "stopped before all requests had ended");
+    }
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal to stop; passes on those to reload.
+    async fn stop(&mut self, wake: &Sender<Wake>) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.reload.recv() => drop(wake.send(Wake::Reload)),
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The record of one request: begun first, travels with the response's body, finished by Drop at the latest.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use penstock_proxy_api::Culprit;
+use penstock_proxy_core::balance::{Endpoint, Place};
+use penstock_proxy_core::limit::Permit;
+
+use crate::lane::Lane;
+use crate::series::{End, Series};
+use crate::worker::Worker;
+
+/// What is known of a request. As long as nothing is, its end is the client's doing: only a client that hangs up
+/// ends a request before anybody else does.
+#[derive(Debug)]
+pub(crate) struct Record {
+    worker: Rc<Worker>,
+    series: Arc<Series>,
+    begun: Instant,
+    status: Option<StatusCode>,
+    latency: Option<Duration>,
+    culprit: Option<Culprit>,
+    held: Held,
+}
+
+/// What a request holds until it ends.
+#[derive(Debug, Default)]
+struct Held {
+    permit: Option<Permit>,
+    place: Option<Place>,
+}
+
+impl Record {
+    /// Begins the record of a request that has just arrived.
+    pub(crate) fn begin(worker: &Rc<Worker>, lane: &Lane) -> Record {
+        let series = Arc::clone(&lane.unrouted);
+        let (worker, begun) = (Rc::clone(worker), Instant::now());
+        Record { worker, series, begun, status: None, latency: None, culprit: None, held: Held::default() }
+    }
+
+    /// Whose request it is, in words.
+    pub(crate) fn rollout(&self) -> String {
+        let key = self.series.key();
+        format!("{}/{}", key.namespace, key.rollout)
+    }
+
+    /// When the request arrived.
+    pub(crate) fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// The request belongs to a revision, and is in flight to it.
+    pub(crate) fn choose(&mut self, series: &Arc<Series>, permit: Permit) {
+        series.begin(self.worker.thread);
+        self.series = Arc::clone(series);
+        self.held.permit = Some(permit);
+    }
+
+    /// The request holds a place at an endpoint.
+    pub(crate) fn place(&mut self, place: Place) {
+        self.held.place = Some(place);
+    }
+
+    /// The endpoint that it holds a place at.
+    pub(crate) fn endpoint(&self) -> Option<Arc<Endpoint>> {
+        self.held.place.as_ref().map(|place| Arc::clone(place.endpoint()))
+    }
+
+    /// The head of the response is there: its status, and how long it took.
+    pub(crate) fn head(&mut self, status: StatusCode) {
+        self.status = Some(status);
+        self.latency = Some(self.begun.elapsed());
+    }
+
+    /// Says whose fault the end is. The first word counts.
+    pub(crate) fn blame(&mut self, culprit: Culprit) {
+        self.culprit.get_or_insert(culprit);
+    }
+
+    /// It ended well, unless somebody has been blamed.
+    pub(crate) fn finish(mut self) {
+        self.blame(Culprit::None);
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let cut_off = if self.worker.shared.is_aborting() { Culprit::Proxy } else { Culprit::Client };
+        let end = End {
+            status: self.status,
+            culprit: self.culprit.unwrap_or(cut_off),
+            latency: self.latency.unwrap_or_else(|| self.begun.elapsed()),
+        };
+        self.series.end(self.worker.thread, end);
+    }
+}
