@@ -36,7 +36,7 @@ impl PrometheusSource {
     /// Asks all questions; each gets an answer, in their order. `now` is the time of asking.
     pub async fn ask(&self, rollout: &RolloutName, questions: &[Question], now: Time) -> Vec<Answer> {
         // Owned, as a borrowed item would tie these futures to one lifetime and no task could be spawned on them.
-        let asked = questions.to_vec().into_iter().map(|question| async move {
+        let asked = questions.iter().cloned().map(|question| async move {
             let result = self.sample(rollout, &question, now).await;
             let result = result.map_err(|why| NoData(format!("Prometheus at {}: {why}", self.address)));
             Answer { metric: question.metric, revision: question.revision, result }

@@ -43,7 +43,10 @@ impl Proxies {
         let answer = |question: &Question| Answer {
             metric: question.metric.clone(),
             revision: question.revision.clone(),
-            result: scraped.clone().and_then(|proxies| proxy::parse(question, rollout, &proxies, now)),
+            result: match &scraped {
+                Ok(proxies) => proxy::parse(question, rollout, proxies, now),
+                Err(none) => Err(none.clone()),
+            },
         };
         questions.iter().map(answer).collect()
     }
@@ -51,7 +54,7 @@ impl Proxies {
     /// What each proxy reports; `None` for one that doesn't answer, or not in the form of a report.
     pub async fn status(&self, admin: &[String]) -> BTreeMap<String, Option<Status>> {
         // Owned, as a borrowed item would tie these futures to one lifetime and no task could be spawned on them.
-        let reports = admin.to_vec().into_iter().map(|address| async move {
+        let reports = admin.iter().cloned().map(|address| async move {
             let report = self.get(&address, "status").await.and_then(|body| {
                 serde_json::from_slice(&body).map_err(|e| format!("sends no status report: {e}"))
             });
@@ -64,8 +67,9 @@ impl Proxies {
     }
 
     async fn scrape(&self, admin: &[String]) -> Result<BTreeMap<String, Exposition>, NoData> {
-        let scrapes = admin.to_vec().into_iter().map(|address| async move {
-            let told = self.exposition(&address).await.map_err(|why| NoData(format!("proxy {address} {why}")));
+        let scrapes = admin.iter().cloned().map(|address| async move {
+            let told =
+                self.exposition(&address).await.map_err(|why| NoData(format!("proxy {address} {why}")));
             (address, told)
         });
         let scraped: Vec<_> = stream::iter(scrapes).buffer_unordered(CONCURRENT).collect().await;
