@@ -6,8 +6,9 @@
 //!   them: it is put in front of any other such rule.
 //! - **The mark** is the rule whose matches all ask for the header that our annotation names, and whose only backend
 //!   is ours.
-//! - **Backends of others** within the rules of the split keep their weights: the split divides what is left to
-//!   ours.
+//! - **Backends of others** keep their weights in rules for some requests: the split divides what is left to ours.
+//!   The rule for all requests is the split and nothing else, or 100 % would not be all: they are taken out of it.
+//!   Who wants them writes a rule with matches.
 
 mod rule;
 
@@ -98,8 +99,8 @@ pub enum ReadError {
 /// The split that stands in an HTTPRoute.
 ///
 /// Weights that do not add up to 100 are read as shares of 100. When no one split stands there (no rule of ours
-/// takes all requests, or rules of ours disagree), the weights are empty: it differs from any split that was
-/// decided. Errors: [`ReadError`].
+/// takes all requests, or others share it, or rules of ours disagree), the weights are empty: it differs from any
+/// split that was decided. Errors: [`ReadError`].
 pub fn read(route: &Value) -> Result<Split, ReadError> {
     let name = text(route, "/metadata/name").to_owned();
     let kind = text(route, "/kind");
@@ -116,7 +117,7 @@ pub fn read(route: &Value) -> Result<Split, ReadError> {
         }
     }
     let first = rules.iter().find(|rule| rule::takes_all(rule));
-    let governed = first.is_some_and(|rule| names.kind(rule) == Kind::Split);
+    let governed = first.is_some_and(|rule| names.kind(rule) == Kind::Split && names.alone(rule));
     let agreed = splits.windows(2).all(|pair| pair[0] == pair[1]);
     let weights = splits.into_iter().next().filter(|_| governed && agreed).unwrap_or_default();
     let marked = rules.iter().find(|rule| names.kind(rule) == Kind::Mark).and_then(|rule| names.only(rule));

@@ -84,12 +84,18 @@ impl Names {
         backends(rule).first().and_then(|backend| self.revision(backend))
     }
 
-    /// Our backends get these weights. New ones come last; what is no longer in the split goes.
+    /// Whether all backends are ours.
+    pub(super) fn alone(&self, rule: &Value) -> bool {
+        backends(rule).iter().all(|backend| self.revision(backend).is_some())
+    }
+
+    /// Our backends get these weights. New ones come last; what is no longer in the split goes, and in a rule for
+    /// all requests what is not ours.
     pub(super) fn divide(&self, rule: &mut Value, weights: &BTreeMap<Revision, Weight>, port: u16) {
-        let mut missing = weights.clone();
+        let (mut missing, shared) = (weights.clone(), !takes_all(rule));
         let mut kept = list(field(rule, "backendRefs"));
         kept.retain_mut(|backend| {
-            let Some(revision) = self.revision(backend) else { return true };
+            let Some(revision) = self.revision(backend) else { return shared };
             let Some(weight) = missing.remove(&revision) else { return false };
             set(backend, port, u64::from(weight.percent()));
             true
