@@ -33,6 +33,7 @@ struct Behaviour {
     revision: String,
     served: AtomicU64,
     failed: AtomicU64,
+    slowed: AtomicU64,
     failing_percent: AtomicU32,
     slow_percent: AtomicU32,
     slow_millis: AtomicU64,
@@ -46,6 +47,7 @@ impl Backend {
             revision: revision.to_owned(),
             served: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            slowed: AtomicU64::new(0),
             failing_percent: AtomicU32::new(0),
             slow_percent: AtomicU32::new(0),
             slow_millis: AtomicU64::new(0),
@@ -80,6 +82,11 @@ impl Backend {
     pub fn failed(&self) -> u64 {
         self.behaviour.failed.load(Relaxed)
     }
+
+    /// Those of them that were made slow.
+    pub fn slowed(&self) -> u64 {
+        self.behaviour.slowed.load(Relaxed)
+    }
 }
 
 impl Drop for Backend {
@@ -110,6 +117,7 @@ async fn answer(
     request.into_body().collect().await.ok();
     let number = behaviour.served.fetch_add(1, Relaxed);
     if hits(number, behaviour.slow_percent.load(Relaxed)) {
+        behaviour.slowed.fetch_add(1, Relaxed);
         tokio::time::sleep(Duration::from_millis(behaviour.slow_millis.load(Relaxed))).await;
     }
     let fails = hits(number, behaviour.failing_percent.load(Relaxed));
