@@ -4,8 +4,7 @@
 //! annotations. Everything else is kept as it stands.
 //! - **The split** is in every rule with backends of ours. The first rule that takes all requests is always one of
 //!   them: it is put in front of any other such rule.
-//! - **The mark** is the rule whose matches all ask for the header that our annotation names, and whose only backend
-//!   is ours.
+//! - **The mark** is the rule of ours whose matches all ask for the header that our annotation names.
 //! - **Backends of others** keep their weights in rules for some requests: the split divides what is left to ours.
 //!   The rule for all requests is the split and nothing else, or 100 % would not be all: they are taken out of it.
 //!   Who wants them writes a rule with matches.

@@ -9,6 +9,7 @@ use penstock_core::revision::Revision;
 use penstock_core::split::{Generation, Split, Weight};
 use penstock_routers::gateway::{self, ReadError, Shape, Sticky, read, stands, write};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use serde_json::{Value, json};
 
 fn split(generation: u64, weights: &[(&str, u8)], marked: Option<&str>) -> Split {
@@ -193,6 +194,16 @@ fn a_rule_with_a_header_of_its_own_is_no_mark() {
 }
 
 #[test]
+fn a_rule_with_the_header_of_the_mark_is_the_mark_whatever_it_sends_to() {
+    let saved = split(7, &[("aa", 90), ("bb", 10)], Some("bb"));
+    let mut route = gateway::new(&saved, &shape());
+    route["spec"]["rules"][0]["backendRefs"].as_array_mut().unwrap().push(json!({"name": "checkout-aa"}));
+    assert_eq!(read(&route).unwrap().marked, None);
+    let right = written(route, &saved, &shape());
+    assert_eq!(right, gateway::new(&saved, &shape()));
+}
+
+#[test]
 fn shares_that_are_not_of_a_hundred_are_made_so() {
     let mut route = gateway::new(&split(2, &[("aa", 50), ("bb", 50), ("cc", 0)], None), &shape());
     for (n, weight) in [1, 1, 1].into_iter().enumerate() {
@@ -283,6 +294,11 @@ fn collect(value: &Value, pointer: &str, fields: &mut Vec<String>) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("proptest-regressions/gateway.txt"))),
+        ..ProptestConfig::default()
+    })]
+
     #[test]
     fn any_split_written_over_anything_is_read_back(
         route in any_route(), first in any_split(), second in any_split(), one in any_shape(), other in any_shape()

@@ -50,16 +50,12 @@ impl Names {
     }
 
     pub(super) fn kind(&self, rule: &Value) -> Kind {
-        let backends = backends(rule);
-        let ours = backends.iter().filter(|backend| self.revision(backend).is_some()).count();
+        let ours = backends(rule).iter().any(|backend| self.revision(backend).is_some());
+        let marked = || self.marks.iter().any(|(name, value)| asks_for(rule, name, value));
         match ours {
-            0 => Kind::Foreign,
-            1 if backends.len() == 1
-                && self.marks.iter().any(|(name, value)| asks_for(rule, name, value)) =>
-            {
-                Kind::Mark
-            }
-            _ => Kind::Split,
+            false => Kind::Foreign,
+            true if marked() => Kind::Mark,
+            true => Kind::Split,
         }
     }
 
@@ -79,9 +75,10 @@ impl Names {
         Ok(weights)
     }
 
-    /// The revision of the only backend.
+    /// The revision of the only backend; none when there are several.
     pub(super) fn only(&self, rule: &Value) -> Option<Revision> {
-        backends(rule).first().and_then(|backend| self.revision(backend))
+        let [backend] = backends(rule) else { return None };
+        self.revision(backend)
     }
 
     /// Whether all backends are ours.
