@@ -3,6 +3,8 @@
 mod check;
 mod completions;
 mod get;
+pub(crate) mod local;
+mod order;
 mod paint;
 mod show;
 mod store;
@@ -15,6 +17,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
+use penstock_core::observation::OrderKind;
 use penstock_core::time::Time;
 
 const EXIT_CODES: &str = "\
@@ -55,10 +58,24 @@ pub(crate) struct Target {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the Rollouts of a folder on this machine, without Kubernetes
+    Local(local::Local),
     /// Show Rollouts: revisions, pods, weights, the step and the verdicts
     Get(get::Get),
     /// Tell what was decided about a Rollout, why, and by whom
     Why(why::Why),
+    /// Go on to the next step, or with --full to the end
+    Promote(order::Promote),
+    /// All traffic back to the stable revision, at once
+    Abort(order::Order),
+    /// Stand still until `resume`
+    Pause(order::Order),
+    /// End `pause`
+    Resume(order::Order),
+    /// Try an aborted revision again
+    Retry(order::Order),
+    /// Go back to an older revision
+    Undo(order::Undo),
     /// Check Rollouts in files without applying them
     Check(check::Check),
     /// Print the version
@@ -89,8 +106,15 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(place: &Place, command: Command) -> anyhow::Result<Exit> {
     match command {
+        Command::Local(local) => local.run(place),
         Command::Get(get) => get.run(place),
         Command::Why(why) => why.run(place),
+        Command::Promote(promote) => promote.run(place),
+        Command::Abort(order) => order.run(place, OrderKind::Abort),
+        Command::Pause(order) => order.run(place, OrderKind::Pause),
+        Command::Resume(order) => order.run(place, OrderKind::Resume),
+        Command::Retry(order) => order.run(place, OrderKind::Retry),
+        Command::Undo(undo) => undo.run(place),
         Command::Check(check) => check.run(),
         Command::Version => version::run(),
         Command::Completions(completions) => completions.run::<Cli>(),

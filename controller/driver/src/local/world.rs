@@ -1,0 +1,481 @@
+//! The world of one Rollout in a folder: what a turn asks, looks at, saves and does.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use penstock_core::decision::{Action, Decision, What};
+use penstock_core::observation::{Observation, Pods, Report, Route};
+use penstock_core::revision::Revision;
+use penstock_core::sample::{Answer, NoData, Question};
+use penstock_core::split::{Generation, Split, Weight};
+use penstock_core::state::State;
+use penstock_core::time::Time;
+use penstock_crds::{Account, Admitted, Facts, RolloutStatus, Source, Sticky, refused, report};
+use penstock_proxy_api::{RolloutStatus as Served, Status};
+use penstock_routers::gateway::{self, Shape};
+use penstock_routers::service::{Apex, apex};
+use penstock_signals::RolloutName;
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::files::{self, Care, FileError};
+use super::home::{Home, Key};
+use super::orders::Orders;
+use super::pods::{Group, Supervisor};
+use super::revisions::{Kept, Revisions, Target};
+use super::store::{Store, StoreError, Version};
+use crate::ask::SourceError;
+use crate::ask::prometheus::PrometheusSource;
+use crate::ask::proxies::Proxies;
+use crate::ports::{ActError, Record, SaveError, World};
+
+/// A metric source answers in this time, or has no data.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What all Rollouts of a folder share.
+pub struct Site {
+    /// The folder.
+    pub home: Home,
+    /// Rollouts with their status.
+    pub store: Store,
+    /// Orders that wait.
+    pub orders: Orders,
+    /// Templates that are kept.
+    pub revisions: Revisions,
+    /// The processes.
+    pub supervisor: Supervisor,
+    /// Asks the proxy for its status: short, it is next door.
+    pub status: Proxies,
+    /// Scrapes the proxy.
+    pub scrape: Proxies,
+    /// Where the proxy answers.
+    pub admin: String,
+}
+
+/// What a person has applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// The object as it was written.
+    pub object: Value,
+    /// What it means.
+    pub admitted: Admitted,
+    /// The port on which the proxy listens for it.
+    pub port: u16,
+    /// Why a later text of it is refused.
+    pub problem: Option<String>,
+}
+
+/// Where numbers come from.
+#[derive(Clone)]
+enum Numbers {
+    Proxies,
+    Prometheus(PrometheusSource),
+    /// It can't be asked, for this reason.
+    Nobody(String),
+}
+
+/// The world of one Rollout.
+pub struct LocalWorld {
+    site: Arc<Site>,
+    key: Key,
+    applied: Applied,
+    generation: i64,
+    numbers: Numbers,
+    version: Version,
+    status: RolloutStatus,
+    saved: Option<(RolloutStatus, Value)>,
+    asked: Option<JoinHandle<()>>,
+    answers: Arc<Mutex<Vec<Answer>>>,
+    /// Woken when answers have come.
+    pub answered: Arc<Notify>,
+}
+
+impl LocalWorld {
+    /// The world of a Rollout that was applied, with what is remembered of it.
+    ///
+    /// Errors: its file is damaged beyond the version before, or can't be read.
+    pub fn open(site: Arc<Site>, key: Key, applied: Applied) -> Result<(LocalWorld, State), StoreError> {
+        let mut world = LocalWorld {
+            numbers: numbers(&applied.admitted.facts.source),
+            site,
+            key,
+            applied,
+            generation: 1,
+            version: Version::default(),
+            status: RolloutStatus::default(),
+            saved: None,
+            asked: None,
+            answers: Arc::default(),
+            answered: Arc::default(),
+        };
+        let state = world.read()?;
+        world.adopt_revisions().map_err(StoreError::File)?;
+        Ok((world, state))
+    }
+
+    /// Reads what is remembered, anew.
+    pub fn read(&mut self) -> Result<State, StoreError> {
+        let Some(saved) = self.site.store.load(&self.key)? else { return Ok(State::default()) };
+        if let Some(warning) = &saved.warning {
+            tracing::warn!(rollout = %self.key, "{warning}");
+        }
+        let object = saved.object;
+        self.version = saved.version;
+        let spec_changed = object.get("spec") != self.applied.object.get("spec");
+        let before = object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
+        self.generation = before + i64::from(spec_changed);
+        let status = object.get("status").cloned().unwrap_or_default();
+        self.status = serde_json::from_value(status).unwrap_or_default();
+        let machine = self.status.machine.clone().unwrap_or_default();
+        Ok(serde_json::from_value(machine).unwrap_or_default())
+    }
+
+    /// Takes over what was applied since.
+    pub fn apply(&mut self, applied: Applied) {
+        if applied.object.get("spec") != self.applied.object.get("spec") {
+            self.generation += 1;
+        }
+        if applied.admitted.facts.source != self.applied.admitted.facts.source {
+            self.numbers = numbers(&applied.admitted.facts.source);
+        }
+        self.applied = applied;
+    }
+
+    /// What is released, and how.
+    pub fn strategy(&self) -> &penstock_core::strategy::Strategy {
+        &self.applied.admitted.strategy
+    }
+
+    /// The name of the Rollout.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    fn facts(&self) -> &Facts {
+        &self.applied.admitted.facts
+    }
+
+    /// The supervisor hears of every revision that is kept, with the pods that were asked for last.
+    fn adopt_revisions(&self) -> Result<(), FileError> {
+        let listed = self.site.revisions.list(&self.key)?;
+        for (_, problem) in &listed.problems {
+            tracing::warn!(rollout = %self.key, "{problem}");
+        }
+        listed.revisions.into_iter().try_for_each(|(revision, kept)| self.supervise(&revision, kept))
+    }
+
+    fn supervise(&self, revision: &Revision, kept: Kept) -> Result<(), FileError> {
+        let Kept { template, created, replicas, generation } = kept;
+        let (key, revision) = (self.key.clone(), revision.clone());
+        let group = Group { key, revision, template, replicas, generation, created, app_protocol: None };
+        self.site.supervisor.scale(group)
+    }
+
+    fn route_path(&self) -> std::path::PathBuf {
+        self.site.home.proxy().join(format!("{}.httproute.json", self.key.stem()))
+    }
+
+    fn shape(&self) -> Shape {
+        let facts = self.facts();
+        Shape {
+            namespace: facts.namespace.clone(),
+            rollout: facts.name.clone(),
+            service: facts.service.name.clone(),
+            port: facts.service.port,
+            backend_port: facts.service.target_port,
+            mark: facts.marks.as_ref().map(|m| (m.name.clone(), m.value.clone())),
+            sticky: facts.sticky.as_ref().map(|sticky| match sticky {
+                Sticky::Header(name) => gateway::Sticky::Header(name.clone()),
+                Sticky::Cookie(name) => gateway::Sticky::Cookie(name.clone()),
+            }),
+            latency_limits: Facts::latency_limits(self.strategy()),
+            timeout: facts.timeout,
+        }
+    }
+
+    /// The split that stands in the HTTPRoute. What else stands there is put right at once: it changes no weight.
+    fn look_at_route(&self) -> Route {
+        let path = self.route_path();
+        let read = files::read(&path).map_err(|error| error.to_string());
+        let Some(bytes) = (match read {
+            Ok(bytes) => bytes,
+            Err(why) => return unreadable(&why),
+        }) else {
+            return Route::Absent;
+        };
+        let value = serde_json::from_slice::<Value>(&bytes);
+        let value = match value {
+            Ok(value) => value,
+            Err(why) => return unreadable(&format!("{}: {why}; it is written anew", path.display())),
+        };
+        let split = match gateway::read(&value) {
+            Ok(split) => split,
+            Err(why) => return unreadable(&format!("{}: {why}; it is written anew", path.display())),
+        };
+        if !split.weights.is_empty() && !gateway::stands(&value, &split, &self.shape()) {
+            let _ = self.write_route(&split).inspect_err(|error| tracing::warn!(%error, "HTTPRoute"));
+        }
+        Route::Found(split)
+    }
+
+    /// Writes a split into the HTTPRoute; one that can't be understood is written anew.
+    fn write_route(&self, split: &Split) -> Result<(), FileError> {
+        let path = self.route_path();
+        let before = files::read(&path)?.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+        let known = before.filter(|value| gateway::read(value).is_ok());
+        let newer =
+            known.as_ref().and_then(|v| gateway::read(v).ok()).filter(|s| s.generation > split.generation);
+        if newer.is_some() {
+            return Ok(());
+        }
+        let route = match known {
+            Some(mut route) => {
+                gateway::write(&mut route, split, &self.shape());
+                route
+            }
+            None => gateway::new(split, &self.shape()),
+        };
+        write_object(&path, &route)
+    }
+
+    fn write_service(&self) -> Result<(), FileError> {
+        let facts = self.facts();
+        let service = apex(&Apex {
+            namespace: facts.namespace.clone(),
+            rollout: facts.name.clone(),
+            name: facts.service.name.clone(),
+            port: facts.service.port,
+            target_port: self.applied.port,
+        });
+        let path = self.site.home.proxy().join(format!("{}.service.json", self.key.stem()));
+        let text = serde_json::to_vec_pretty(&service).unwrap_or_default();
+        if files::read(&path)?.is_some_and(|there| there == text) {
+            return Ok(());
+        }
+        files::write(&path, &text, Care::Quick)
+    }
+
+    fn scale(&self, revision: &Revision, target: Target) -> Result<(), String> {
+        let strategy = self.strategy();
+        let template = (*revision == strategy.revision).then(|| (self.facts().template.clone(), now()));
+        let kept = self.site.revisions.scale(&self.key, revision, target, template);
+        match kept.map_err(|e| e.to_string())? {
+            Some(kept) => self.supervise(revision, kept).map_err(|e| e.to_string()),
+            None => Err(format!("the template of revision {revision} is not kept any more; apply it again")),
+        }
+    }
+
+    fn delete(&self, revision: &Revision, generation: Generation) -> Result<(), FileError> {
+        if self.site.revisions.delete(&self.key, revision, generation)? {
+            self.site.supervisor.delete(&self.key, revision);
+        }
+        Ok(())
+    }
+
+    fn object(&self, status: &RolloutStatus) -> Value {
+        let mut object = self.applied.object.clone();
+        object["metadata"]["namespace"] = Value::from(self.key.namespace());
+        object["metadata"]["generation"] = Value::from(self.generation);
+        object["status"] = serde_json::to_value(status).unwrap_or_default();
+        object
+    }
+
+    /// The status, with the pods one by one.
+    fn report(&self, record: Record<'_>) -> RolloutStatus {
+        let findings = penstock_core::findings(record.strategy, record.state, record.seen, record.now);
+        let account = Account {
+            generation: self.generation,
+            selector: &selector(self.facts()),
+            strategy: record.strategy,
+            state: record.state,
+            seen: record.seen,
+            findings: &findings,
+            now: record.now,
+        };
+        let mut status = report(account, &self.status);
+        for revision in &mut status.revisions {
+            if let Ok(name) = Revision::new(revision.name.clone()) {
+                revision.pods = self.site.supervisor.pods(&self.key, &name);
+            }
+        }
+        match &self.applied.problem {
+            Some(problem) => refused(self.generation, problem, record.now, &status),
+            None => status,
+        }
+    }
+}
+
+impl World for LocalWorld {
+    fn ask(&mut self, questions: Vec<Question>) {
+        let under_way = self.asked.as_ref().is_some_and(|asked| !asked.is_finished());
+        if questions.is_empty() || under_way {
+            return;
+        }
+        let (numbers, site, name) = (self.numbers.clone(), Arc::clone(&self.site), rollout_name(&self.key));
+        let (answers, answered) = (Arc::clone(&self.answers), Arc::clone(&self.answered));
+        self.asked = Some(tokio::spawn(async move {
+            let new = answer(numbers, &site, &name, &questions).await;
+            let mut waiting = answers.lock().unwrap_or_else(PoisonError::into_inner);
+            // The last answers are enough: counters are raw, so the newest ones tell all.
+            *waiting = new;
+            drop(waiting);
+            answered.notify_one();
+        }));
+    }
+
+    async fn look(&mut self) -> Observation {
+        let reports = self.site.status.status(std::slice::from_ref(&self.site.admin)).await;
+        let proxies = reports.into_iter().map(|(name, status)| (name, status.map(|s| served(&s, &self.key))));
+        let waiting = self.site.orders.waiting(&self.key).unwrap_or_else(|error| {
+            tracing::warn!(rollout = %self.key, %error, "orders can't be read");
+            Default::default()
+        });
+        for problem in &waiting.problems {
+            tracing::warn!(rollout = %self.key, "{problem}");
+        }
+        let mut pods: BTreeMap<Revision, Pods> = BTreeMap::new();
+        pods.extend(self.site.supervisor.look().remove(&self.key).unwrap_or_default());
+        let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
+        Observation {
+            revisions: Some(pods),
+            route: self.look_at_route(),
+            proxies: Some(proxies.collect()),
+            answers,
+            orders: waiting.orders,
+        }
+    }
+
+    async fn save(&mut self, record: Record<'_>) -> Result<(), SaveError> {
+        let status = self.report(record);
+        let spec = self.applied.object.clone();
+        if self.saved.as_ref().is_some_and(|(s, o)| *s == status && *o == spec) {
+            return Ok(());
+        }
+        let (store, key, object, version) =
+            (self.site.store.clone(), self.key.clone(), self.object(&status), self.version);
+        let saving = tokio::task::spawn_blocking(move || store.save(&key, object, version));
+        let what = self.key.to_string();
+        let refuse = |why: String| SaveError::Refused { what: what.clone(), why };
+        match saving.await.map_err(|e| refuse(e.to_string()))? {
+            Ok(version) => {
+                self.version = version;
+                self.status = status.clone();
+                self.saved = Some((status, spec));
+                Ok(())
+            }
+            Err(StoreError::Conflict { .. }) => Err(SaveError::Conflict { what }),
+            Err(error @ (StoreError::Damaged { .. } | StoreError::NoObject(_) | StoreError::File(_))) => {
+                Err(refuse(error.to_string()))
+            }
+        }
+    }
+
+    async fn act(&mut self, action: &Action) -> Result<(), ActError> {
+        let (operation, done) = match action {
+            Action::Route(split) => {
+                let done = self.write_service().and_then(|()| self.write_route(split));
+                (format!("route split {} of {}", split.generation, self.key), done.map_err(|e| e.to_string()))
+            }
+            Action::Scale { revision, replicas, generation } => {
+                let target = Target { replicas: *replicas, generation: *generation };
+                (format!("scale {}-{revision} to {replicas}", self.key), self.scale(revision, target))
+            }
+            Action::Delete { revision, generation } => {
+                let done = self.delete(revision, *generation).map_err(|e| e.to_string());
+                (format!("delete {}-{revision}", self.key), done)
+            }
+            Action::Clear(id) => {
+                let done = self.site.orders.clear(&self.key, id).map_err(|e| e.to_string());
+                (format!("clear order {id} of {}", self.key), done)
+            }
+        };
+        done.map_err(|why| ActError { operation, why })
+    }
+
+    fn tell(&mut self, decision: &Decision) {
+        let Decision { what, why, who, revision, weight, .. } = decision;
+        let revision = revision.as_ref().map(Revision::as_str);
+        let weight = weight.map(Weight::percent);
+        let rollout = self.key.to_string();
+        if matches!(what, What::Aborted | What::Held | What::Repaired) {
+            tracing::warn!(rollout, ?what, revision, weight, who, "{why}");
+        } else {
+            tracing::info!(rollout, ?what, revision, weight, who, "{why}");
+        }
+    }
+}
+
+fn unreadable(why: &str) -> Route {
+    tracing::warn!("the HTTPRoute can't be used: {why}");
+    Route::Unknown
+}
+
+fn write_object(path: &std::path::Path, object: &Value) -> Result<(), FileError> {
+    let bytes = serde_json::to_vec_pretty(object).map_err(|e| FileError::new("write", path, e.into()))?;
+    files::write(path, &bytes, Care::Quick)
+}
+
+fn numbers(source: &Source) -> Numbers {
+    match source {
+        Source::Proxy => Numbers::Proxies,
+        Source::Prometheus { address } => match PrometheusSource::new(address, ASK_TIMEOUT) {
+            Ok(source) => Numbers::Prometheus(source),
+            Err(error @ (SourceError::Address { .. } | SourceError::Client(_))) => {
+                Numbers::Nobody(error.to_string())
+            }
+        },
+    }
+}
+
+async fn answer(numbers: Numbers, site: &Site, name: &RolloutName, questions: &[Question]) -> Vec<Answer> {
+    let admin = std::slice::from_ref(&site.admin);
+    match numbers {
+        Numbers::Proxies => site.scrape.ask(admin, name, questions, now()).await,
+        Numbers::Prometheus(source) => source.ask(name, questions, now()).await,
+        Numbers::Nobody(why) => {
+            let silent = |q: &Question| Answer {
+                metric: q.metric.clone(),
+                revision: q.revision.clone(),
+                result: Err(NoData(why.clone())),
+            };
+            questions.iter().map(silent).collect()
+        }
+    }
+}
+
+/// What a proxy says of one Rollout; of one that it does not know, that it sends nothing anywhere.
+fn served(status: &Status, key: &Key) -> Report {
+    let mine = |r: &&Served| r.namespace == key.namespace() && r.name == key.name();
+    let Some(served) = status.rollouts.iter().find(mine) else { return Report::default() };
+    let revision = |name: &String| Revision::new(name.as_str()).ok();
+    let weights = served
+        .weights
+        .iter()
+        .filter_map(|(name, percent)| Some((revision(name)?, Weight::new(*percent).ok()?)));
+    let in_flight = served.in_flight.iter().filter_map(|(name, n)| Some((revision(name)?, *n)));
+    Report {
+        split: Split {
+            generation: Generation(served.generation),
+            weights: weights.collect(),
+            marked: served.marked.as_ref().and_then(revision),
+        },
+        in_flight: in_flight.collect(),
+    }
+}
+
+fn rollout_name(key: &Key) -> RolloutName {
+    RolloutName { namespace: key.namespace().to_owned(), name: key.name().to_owned() }
+}
+
+fn selector(facts: &Facts) -> String {
+    let labels = facts.selector.match_labels.iter().flatten();
+    labels.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
+}
+
+/// The present, by the system's clock.
+pub fn now() -> Time {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

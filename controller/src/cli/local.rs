@@ -1,0 +1,71 @@
+//! `penstock local`
+
+use std::io::{IsTerminal, stderr};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use penstock_driver::local::run::{Options, run};
+use tracing_subscriber::EnvFilter;
+
+use super::{Exit, Place};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Saving a manifest in the folder applies it. Pods are processes started from the container's command, \
+args and env; PORT says where each is to listen. Everything of Penstock's own is in DIR/.penstock.
+
+Examples:
+  penstock local shop/                 run the Rollouts of a folder
+  penstock --dir shop get -w           watch them
+  penstock --dir shop abort checkout   give an order
+
+RUST_LOG sets how much is said, for instance RUST_LOG=debug."
+)]
+pub(super) struct Local {
+    /// The folder with the manifests; --dir when left out
+    #[arg(value_name = "DIR")]
+    folder: Option<std::path::PathBuf>,
+    /// Leave pods and proxy running at the end; the next `penstock local` adopts them
+    #[arg(long)]
+    keep: bool,
+}
+
+impl Local {
+    pub(super) fn run(self, place: &Place) -> Result<Exit> {
+        start_log();
+        let dir = self.folder.unwrap_or_else(|| place.dir.clone());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("start the runtime")?;
+        runtime.block_on(run(Options { dir, keep: self.keep }, interrupted()))?;
+        Ok(Exit::Good)
+    }
+}
+
+/// Logs go to stderr, with colours on a terminal only.
+pub(crate) fn start_log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    log.with_ansi(stderr().is_terminal()).with_target(false).init();
+}
+
+/// Ctrl-C or SIGTERM. A second one ends the process at once; pods and proxy then go on.
+pub(crate) async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(130);
+    });
+}
