@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use penstock_core::observation::{Order, OrderKind};
 use penstock_core::time::Time;
 
 use super::files::{self, Care, FileError};
 use super::home::{Home, Key};
+use super::watched::Watched;
 
 /// Most orders of one Rollout that wait at a time.
 pub const MOST: usize = 64;
@@ -122,7 +124,12 @@ impl Orders {
         }
     }
 
-    /// The folder to be watched for orders of a Rollout.
+    /// Says when orders may have come, half a second after the fact at most.
+    pub fn watch(&self) -> Watched {
+        Watched::new(&self.dir, true, Duration::from_millis(500))
+    }
+
+    /// The folder of the orders of a Rollout.
     pub fn folder(&self, key: &Key) -> PathBuf {
         self.dir.join(key.stem())
     }

@@ -3,6 +3,9 @@
 //! The pods of these tests are this very executable, run again: see [`program`].
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod disk;
+mod manifests;
 mod pods;
 mod process;
 mod program;
+mod proxy;

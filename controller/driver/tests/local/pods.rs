@@ -306,6 +306,7 @@ async fn a_pod_that_died_while_nobody_watched_loses_its_endpoint_and_is_started_
     world.supervisor = None;
     let pid = world.records()[0].process.as_ref().unwrap().pid;
     Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+    until("it has died", || !runs(pid)).await;
     assert_eq!(world.endpoints().len(), 1);
     world.open();
     assert_eq!((world.pods().ready, world.endpoints().len()), (0, 0));

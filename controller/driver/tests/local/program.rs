@@ -44,6 +44,7 @@ fn act() {
             ("write", path) => std::fs::write(path, std::env::var("PORT").unwrap_or_default()).unwrap(),
             ("serve", healthy) => serve(healthy),
             ("ignore-sigterm", _) => unstoppable(),
+            ("save", dir) => crate::disk::save(std::path::Path::new(dir)),
             ("supervise", dir) => crate::pods::supervise(std::path::Path::new(dir)),
             _ => panic!("unknown word {word}"),
         }
