@@ -15,8 +15,11 @@ pub mod pods;
 pub mod process;
 pub mod proxy;
 pub mod revisions;
+pub mod run;
 pub mod stop;
 pub mod store;
+mod tend;
 pub mod watched;
+pub mod world;
 
 pub use home::{Home, Key};
