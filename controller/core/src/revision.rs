@@ -1,6 +1,7 @@
 //! What is released: one revision per pod template.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Valid in a Kubernetes name: 1 to 63 characters of `a`–`z`, `0`–`9` and `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Revision(String);
+pub struct Revision(Arc<str>);
 
 /// A name that no revision can have.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -22,7 +23,7 @@ impl Revision {
         let name = name.into();
         let fits = (1..=63).contains(&name.len());
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        if fits && name.bytes().all(allowed) { Ok(Revision(name)) } else { Err(InvalidRevision(name)) }
+        if fits && name.bytes().all(allowed) { Ok(Revision(name.into())) } else { Err(InvalidRevision(name)) }
     }
 
     /// The name.
@@ -41,7 +42,7 @@ impl TryFrom<String> for Revision {
 
 impl From<Revision> for String {
     fn from(revision: Revision) -> String {
-        revision.0
+        revision.as_str().to_owned()
     }
 }
 

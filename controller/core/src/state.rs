@@ -9,7 +9,7 @@ use crate::revision::Revision;
 use crate::split::{Generation, Split, Weight};
 use crate::strategy::Step;
 use crate::time::Time;
-use crate::verdict::Judge;
+use crate::verdict::{Finding, Judge};
 
 /// Decisions that are kept.
 pub const DECISIONS: usize = 20;
@@ -36,6 +36,8 @@ pub struct State {
     pub handled: Vec<String>,
     /// The last decisions, the latest last.
     pub decisions: Vec<Decision>,
+    /// What the metrics said when the last release ended.
+    pub findings: Vec<Finding>,
     /// When the router's object was put right last.
     pub repaired: Option<Time>,
 }

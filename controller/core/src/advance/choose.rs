@@ -70,7 +70,7 @@ impl Turn<'_> {
         }
         if let Some(old) = running {
             let why = format!("revision {wanted} takes its place; it starts when no proxy sends to {old}");
-            self.state.release = None;
+            self.end_release();
             self.all_to_stable();
             self.decide(What::Superseded, Some(old), MACHINE, why);
         }
@@ -82,7 +82,7 @@ impl Turn<'_> {
 
     fn revert(&mut self, running: Option<Revision>) {
         let Some(canary) = running else { return };
-        self.state.release = None;
+        self.end_release();
         self.all_to_stable();
         self.decide(What::Reverted, Some(canary), MACHINE, "the stable revision is wanted again");
     }

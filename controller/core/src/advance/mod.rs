@@ -80,10 +80,10 @@ pub fn step(strategy: &Strategy, state: &State, observation: &Observation, now: 
     step_under(Rules::ALL, strategy, state, observation, now)
 }
 
-/// What each metric says of the canary under way; empty without one.
+/// What each metric says of the canary under way; without one, what it said when the last release ended.
 pub fn findings(strategy: &Strategy, state: &State, observation: &Observation, now: Time) -> Vec<Finding> {
     let Some(release) = state.release.as_ref().filter(|_| state.stable.is_some()) else {
-        return Vec::new();
+        return state.findings.clone();
     };
     release.judge.findings(&strategy.analysis, moment(release, &state.split, observation, now))
 }
@@ -171,6 +171,12 @@ impl Turn<'_> {
         if !self.state.split.same_traffic(&wanted) {
             self.split([(stable, Weight::ALL)], None);
         }
+    }
+
+    /// Takes the release away, and remembers what the metrics said at its end.
+    fn end_release(&mut self) -> Option<Release> {
+        self.state.findings = findings(self.strategy, &self.state, self.seen, self.now);
+        self.state.release.take()
     }
 
     fn decide(&mut self, what: What, revision: Option<Revision>, who: &str, why: impl Into<String>) {

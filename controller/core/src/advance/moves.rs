@@ -204,7 +204,7 @@ impl Turn<'_> {
     }
 
     fn complete(&mut self, why: &str) {
-        let Some(release) = self.state.release.take() else { return };
+        let Some(release) = self.end_release() else { return };
         let canary = release.revision;
         if let Some(old) = self.state.stable.replace(canary.clone()) {
             self.state.history.retain(|r| *r != old && *r != canary);
@@ -215,9 +215,14 @@ impl Turn<'_> {
         self.decide(What::Completed, Some(canary), MACHINE, why);
     }
 
-    /// Remembers why it waits, and tells of it once per cause when that takes longer than a measurement.
+    /// How long something may take before it is worth a word: a few measurements.
+    pub(super) fn patience(&self) -> Duration {
+        self.strategy.analysis.interval.saturating_mul(3).max(Duration::from_secs(3))
+    }
+
+    /// Remembers why it waits, and tells of it once per cause when it takes longer than usual.
     fn hold(&mut self, cause: Cause, why: String) {
-        let (now, patience) = (self.now, self.strategy.analysis.interval.max(Duration::from_secs(1)));
+        let (now, patience) = (self.now, self.patience());
         let Some(release) = &mut self.state.release else { return };
         let revision = release.revision.clone();
         let same = release.hold.take().filter(|h| h.cause == cause);

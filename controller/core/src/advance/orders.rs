@@ -71,7 +71,7 @@ impl Turn<'_> {
 
     /// All traffic back to stable, at once, whatever else goes wrong. The revision is not tried again.
     pub(super) fn abort(&mut self, who: &str, why: &str) {
-        let revision = self.state.release.take().map_or_else(|| self.wanted().clone(), |r| r.revision);
+        let revision = self.end_release().map_or_else(|| self.wanted().clone(), |r| r.revision);
         self.state.refused = Some(Refused { revision: revision.clone(), why: why.into(), at: self.now });
         self.all_to_stable();
         self.decide(What::Aborted, Some(revision), who, why);

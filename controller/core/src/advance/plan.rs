@@ -122,7 +122,7 @@ impl Turn<'_> {
         };
         let deadline = release.waiting.as_ref().map(|w| w.since + self.strategy.progress_deadline);
         let told = |hold: &crate::state::Hold| hold.told || hold.cause == Cause::Clock;
-        let tell = release.hold.as_ref().filter(|h| !told(h)).map(|h| h.since + analysis.interval);
+        let tell = release.hold.as_ref().filter(|h| !told(h)).map(|h| h.since + self.patience());
         let all = [soon, measure, pause, deadline, tell];
         all.into_iter().flatten().min().map(|at| at.max(self.now))
     }
