@@ -78,6 +78,9 @@ enum Command {
     Undo(order::Undo),
     /// Check Rollouts in files without applying them
     Check(check::Check),
+    /// The service that the demo releases, as PORT, REVISION_NAME, FAIL_SHARE, SLOW_SHARE and SLOW_MS say
+    #[command(hide = true)]
+    DemoService,
     /// Print the version
     Version,
     /// Print a completion script for a shell
@@ -116,6 +119,7 @@ fn run(place: &Place, command: Command) -> anyhow::Result<Exit> {
         Command::Retry(order) => order.run(place, OrderKind::Retry),
         Command::Undo(undo) => undo.run(place),
         Command::Check(check) => check.run(),
+        Command::DemoService => crate::demo::service::main().map(|()| Exit::Good),
         Command::Version => version::run(),
         Command::Completions(completions) => completions.run::<Cli>(),
     }
