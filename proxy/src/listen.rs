@@ -24,8 +24,8 @@ use crate::worker::{Shared, Worker};
 
 /// How long a client may take to send a head, and to begin the next request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// Largest head of a request: 431 above it.
-const MAX_HEAD: usize = 64 << 10;
+/// Largest head of a request: 431 above it. hyper answers a target above 64 KiB with 414 before that.
+const MAX_HEAD: usize = 96 << 10;
 const MAX_HEADERS: usize = 128;
 const MAX_STREAMS: u32 = 256;
 const SWEEP: Duration = Duration::from_secs(5);
@@ -142,7 +142,11 @@ async fn serve(stream: TcpStream, lane: Arc<Lane>, worker: Rc<Worker>, stop: Can
 fn http1_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    builder.max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS).auto_date_header(false);
+    builder
+        .max_buf_size(2 * MAX_HEAD)
+        .max_header_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .auto_date_header(false);
     builder
 }
 

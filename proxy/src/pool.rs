@@ -176,7 +176,7 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
 async fn open_http1(address: SocketAddr) -> io::Result<Connection> {
     let io = TokioIo::new(open(address).await?);
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(MAX_HEAD).max_headers(MAX_HEADERS);
+    builder.max_buf_size(2 * MAX_HEAD).max_header_size(MAX_HEAD).max_headers(MAX_HEADERS);
     let (sender, driver) = builder.handshake(io).await.map_err(io::Error::other)?;
     tokio::task::spawn_local(driver.with_upgrades());
     Ok(Connection { address, sender: Sender::Http1(sender), reused: false })

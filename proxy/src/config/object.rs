@@ -113,7 +113,7 @@ fn add_typed<T: DeserializeOwned>(
     match typed(&document, &mut unknown) {
         Ok(object) => parsed.objects.push((id.clone(), wrap(object))),
         Err(error) => {
-            parsed.problems.push(format!("{id}: {error}"));
+            parsed.problems.push(format!("{id}: {error}; what was good before stays in effect"));
             parsed.broken.push(id.clone());
         }
     }

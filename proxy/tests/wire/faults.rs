@@ -1,0 +1,248 @@
+//! Whose fault it was.
+
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::harness::{Backend, Shop, Split, free_port, wait_for};
+
+#[test]
+fn an_endpoint_that_refuses_is_passed_over() {
+    let shop = Shop::open(Split::new(1, 100, 0));
+    shop.folder.endpoints("shop-v1", &[free_port(), shop.v1.port(), free_port()]);
+    wait_for("three endpoints", || (shop.proxy.rollout("shop")?.endpoints["v1"] == 3).then_some(()));
+    let mut client = shop.client();
+    for _ in 0..50 {
+        assert_eq!(client.get("/", "").text(), "v1");
+    }
+    client.send("POST / HTTP/1.1\r\nhost: shop\r\ncontent-length: 2\r\n\r\nhi");
+    assert_eq!(client.response().status(), 200, "nothing had been sent");
+}
+
+#[test]
+fn an_endpoint_that_goes_away_costs_no_request() {
+    let shop = Shop::open(Split::new(1, 100, 0));
+    let other = Backend::named("v1");
+    shop.folder.endpoints("shop-v1", &[shop.v1.port(), other.port()]);
+    wait_for("two endpoints", || (shop.proxy.rollout("shop")?.endpoints["v1"] == 2).then_some(()));
+    let mut client = shop.client();
+    (0..20).for_each(|_| assert_eq!(client.get("/", "").status(), 200));
+    other.stop();
+    shop.folder.endpoints("shop-v1", &[shop.v1.port()]);
+    (0..200).for_each(|_| assert_eq!(client.get("/", "").status(), 200));
+}
+
+#[test]
+fn a_revision_whose_endpoints_all_refuse_fails_and_is_blamed() {
+    let shop = Shop::open(Split::new(1, 50, 50));
+    shop.folder.endpoints("shop-v2", &[free_port(), free_port()]);
+    wait_for("two endpoints", || (shop.proxy.rollout("shop")?.endpoints["v2"] == 2).then_some(()));
+    let mut client = shop.client();
+    let responses: Vec<_> = (0..20).map(|_| client.get("/", "")).collect();
+    let failed: Vec<_> = responses.iter().filter(|r| r.status() == 502).collect();
+    assert_eq!(failed.len(), 10, "a broken canary is not covered up");
+    assert_eq!(failed[0].header("x-penstock-culprit"), Some("upstream"));
+    assert!(
+        failed[0].text().starts_with("penstock-proxy: default/shop: no endpoint takes a connection"),
+        "{}",
+        failed[0].text()
+    );
+    shop.wait_counted("v2", "5xx", "upstream", 10);
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_a_timeout() {
+    let silent = Backend::doing(|_, client| {
+        wait_for("the proxy hangs up", || client.is_closed().then_some(()));
+        false
+    });
+    let split = Split::new(1, 100, 0).field("timeouts: {request: 200ms}");
+    let shop = Shop::with(split, silent, Backend::named("v2"), &[]);
+    let response = shop.get("/");
+    assert_eq!((response.status(), response.header("x-penstock-culprit")), (504, Some("upstream")));
+    shop.wait_counted("v1", "5xx", "upstream", 1);
+    wait_for("the request is cancelled", || (shop.v1.closed() == 1).then_some(()));
+}
+
+#[test]
+fn a_route_without_a_timeout_takes_the_proxys() {
+    let silent = Backend::doing(|_, client| !client.is_closed());
+    let shop = Shop::of(silent, &["--request-timeout", "150ms"]);
+    assert_eq!(shop.get("/").status(), 504);
+}
+
+#[test]
+fn a_slow_client_is_not_the_endpoints_fault() {
+    let split = Split::new(1, 100, 0).field("timeouts: {request: 200ms}");
+    let shop = Shop::with(split, Backend::named("v1"), Backend::named("v2"), &[]);
+    let mut client = shop.client();
+    client.send("POST / HTTP/1.1\r\nhost: shop\r\ncontent-length: 5\r\n\r\nhe");
+    let response = client.response();
+    assert_eq!((response.status(), response.header("x-penstock-culprit")), (408, Some("client")));
+    shop.wait_counted("v1", "4xx", "client", 1);
+}
+
+#[test]
+fn a_client_that_hangs_up_is_not_the_canarys_fault() {
+    let silent = Backend::doing(|_, client| !client.is_closed());
+    let shop = Shop::of(silent, &[]);
+    let mut client = shop.client();
+    client.send("GET / HTTP/1.1\r\nhost: shop\r\n\r\n");
+    wait_for("it has arrived", || (shop.v1.requests() == 1).then_some(()));
+    drop(client);
+    shop.wait_counted("v1", "none", "client", 1);
+    wait_for("the request is cancelled", || (shop.v1.closed() == 1).then_some(()));
+    assert_eq!(shop.proxy.rollout("shop").unwrap().in_flight["v1"], 0);
+    let count = shop.proxy.metric("penstock_request_latency_seconds_count", &[("revision", "v1")]);
+    assert_eq!(count, Some(0.0));
+}
+
+#[test]
+fn a_client_that_breaks_off_its_body_is_to_blame() {
+    let shop = Shop::of(Backend::named("v1"), &[]);
+    let mut client = shop.client();
+    client.send("POST / HTTP/1.1\r\nhost: shop\r\ncontent-length: 5\r\n\r\nhe");
+    wait_for("it has arrived", || (shop.v1.requests() == 1).then_some(()));
+    drop(client);
+    wait_for(&shop.proxy.metrics(), || {
+        let counted = shop.counted("v1", "none", "client") + shop.counted("v1", "4xx", "client");
+        (counted == 1).then_some(())
+    });
+}
+
+#[test]
+fn a_client_that_leaves_amid_the_answer_is_to_blame() {
+    let endless = Backend::doing(|_, client| {
+        client.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+        use std::io::Write;
+        while client.stream.write_all(b"5\r\nhello\r\n").is_ok() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        false
+    });
+    let shop = Shop::of(endless, &[]);
+    let mut client = shop.client();
+    client.send("GET / HTTP/1.1\r\nhost: shop\r\n\r\n");
+    assert_eq!(client.head().status(), 200);
+    client.read_exact(100);
+    drop(client);
+    shop.wait_counted("v1", "2xx", "client", 1);
+    wait_for("the answer is cancelled", || (shop.v1.closed() == 1).then_some(()));
+}
+
+#[test]
+fn a_body_cut_short_is_the_endpoints_fault_and_the_client_sees_it() {
+    for head in ["content-length: 50", "transfer-encoding: chunked"] {
+        let text = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n5\r\nhello\r\n");
+        let cut = Backend::doing(move |_, client| {
+            client.send(&text);
+            false
+        });
+        let shop = Shop::of(cut, &[]);
+        let mut client = shop.client();
+        let response = client.get("/", "");
+        assert_eq!(response.status(), 200);
+        assert!(!response.complete, "{head}");
+        shop.wait_counted("v1", "2xx", "upstream", 1);
+    }
+}
+
+#[test]
+fn an_error_of_the_endpoint_is_passed_on_and_counted() {
+    let shop =
+        Shop::of(Backend::answering("HTTP/1.1 500 Oops\r\ncontent-length: 4\r\nx-own: 1\r\n\r\noops"), &[]);
+    let response = shop.get("/");
+    assert_eq!(
+        (response.status(), response.header("x-own"), response.text().as_str()),
+        (500, Some("1"), "oops")
+    );
+    assert_eq!(response.header("x-penstock-culprit"), None, "the endpoint speaks for itself");
+    shop.wait_counted("v1", "5xx", "upstream", 1);
+    let fine = Shop::of(Backend::answering("HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n"), &[]);
+    assert_eq!(fine.get("/").status(), 404);
+    fine.wait_counted("v1", "4xx", "none", 1);
+}
+
+#[test]
+fn a_connection_that_dies_before_the_answer_is_blamed_on_the_endpoint() {
+    let shop = Shop::of(Backend::doing(|_, _| false), &[]);
+    let mut client = shop.client();
+    client.send("POST / HTTP/1.1\r\nhost: shop\r\ncontent-length: 2\r\n\r\nhi");
+    let response = client.response();
+    assert_eq!((response.status(), response.header("x-penstock-culprit")), (502, Some("upstream")));
+    shop.wait_counted("v1", "5xx", "upstream", 1);
+    assert_eq!(shop.v1.requests(), 1, "what has been sent is not sent twice");
+}
+
+#[test]
+fn garbage_instead_of_an_answer_is_blamed_on_the_endpoint() {
+    let shop = Shop::of(Backend::answering("SSH-2.0-OpenSSH_9.2\r\n\r\n"), &[]);
+    assert_eq!(shop.get("/").status(), 502);
+    shop.wait_counted("v1", "5xx", "upstream", 1);
+}
+
+/// Each connection answers one request, then dies without a word when the next one comes.
+#[test]
+fn a_kept_connection_that_died_costs_no_request() {
+    let turns = AtomicU64::new(0);
+    let dying = Backend::doing(move |_, client| {
+        if turns.fetch_add(1, Ordering::SeqCst) % 2 == 1 {
+            return false;
+        }
+        client.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nv1");
+        true
+    });
+    let shop = Shop::of(dying, &["--threads", "1"]);
+    let mut client = shop.client();
+    for n in 0..20 {
+        assert_eq!(client.get("/", "").status(), 200, "request {n}");
+    }
+    shop.wait_counted("v1", "2xx", "none", 20);
+}
+
+#[test]
+fn connections_that_were_closed_while_idle_cost_no_request() {
+    let closing = Backend::doing(|_, client| {
+        client.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nv1");
+        false
+    });
+    let shop = Shop::of(closing, &[]);
+    let mut client = shop.client();
+    for _ in 0..200 {
+        assert_eq!(client.get("/", "").status(), 200);
+    }
+}
+
+#[test]
+fn too_many_requests_are_turned_away() {
+    let silent = Backend::doing(|_, client| !client.is_closed());
+    let shop = Shop::of(silent, &["--max-in-flight", "2"]);
+    let mut waiting = [shop.client(), shop.client()];
+    waiting.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nhost: shop\r\n\r\n"));
+    wait_for("two in flight", || (shop.proxy.rollout("shop")?.in_flight["v1"] == 2).then_some(()));
+    let response = shop.get("/");
+    assert_eq!((response.status(), response.header("x-penstock-culprit")), (503, Some("proxy")));
+    assert_eq!(response.header("retry-after"), Some("1"));
+    shop.wait_counted("", "5xx", "proxy", 1);
+    drop(waiting);
+    wait_for("none in flight", || (shop.proxy.rollout("shop")?.in_flight["v1"] == 0).then_some(()));
+}
+
+#[test]
+fn no_rule_is_the_proxys_fault() {
+    let split = Split::new(1, 100, 0).field("matches: [{path: {value: /shop}}]");
+    let shop = Shop::with(split, Backend::named("v1"), Backend::named("v2"), &[]);
+    let response = shop.get("/stall");
+    assert_eq!((response.status(), response.header("x-penstock-culprit")), (404, Some("proxy")));
+    shop.wait_counted("", "4xx", "proxy", 1);
+}
+
+#[test]
+fn connections_without_requests_harm_nobody() {
+    let shop = Shop::open(Split::new(1, 100, 0));
+    let idle: Vec<_> = (0..50).map(|_| TcpStream::connect(("127.0.0.1", shop.port)).unwrap()).collect();
+    assert_eq!(shop.get("/").text(), "v1");
+    drop(idle);
+    assert_eq!(shop.get("/").text(), "v1");
+}

@@ -1,0 +1,87 @@
+//! Real sockets around the real binary: backends, a folder of files, a proxy, a client.
+
+pub mod backend;
+pub mod folder;
+pub mod message;
+pub mod proxy;
+
+use std::time::{Duration, Instant};
+
+pub use backend::Backend;
+pub use folder::{Folder, Split};
+pub use message::{Client, Response, get};
+pub use proxy::Proxy;
+
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `look` finds what it looks for.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Two backends, `v1` and `v2`, and a proxy that splits between them.
+pub struct Shop {
+    pub v1: Backend,
+    pub v2: Backend,
+    pub folder: Folder,
+    pub proxy: Proxy,
+    pub port: u16,
+}
+
+impl Shop {
+    pub fn open(split: Split) -> Shop {
+        Shop::with(split, Backend::named("v1"), Backend::named("v2"), &[])
+    }
+
+    pub fn with(split: Split, v1: Backend, v2: Backend, args: &[&str]) -> Shop {
+        let (folder, port) = (Folder::new(), free_port());
+        folder.endpoints("shop-v1", &[v1.port()]);
+        folder.endpoints("shop-v2", &[v2.port()]);
+        folder.route(&split.port(port));
+        let proxy = Proxy::start(&folder, args);
+        Shop { v1, v2, folder, proxy, port }
+    }
+
+    /// All traffic to a backend that does as told.
+    pub fn of(backend: Backend, args: &[&str]) -> Shop {
+        Shop::with(Split::new(1, 100, 0), backend, Backend::named("v2"), args)
+    }
+
+    pub fn get(&self, path: &str) -> Response {
+        get(self.port, path)
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.port)
+    }
+
+    /// Ended requests by revision, class and culprit.
+    pub fn counted(&self, revision: &str, code: &str, culprit: &str) -> u64 {
+        let labels = [("rollout", "shop"), ("revision", revision), ("code", code), ("culprit", culprit)];
+        self.proxy.metric("penstock_requests_total", &labels).unwrap() as u64
+    }
+
+    /// Waits until so many requests have been counted like that.
+    pub fn wait_counted(&self, revision: &str, code: &str, culprit: &str, count: u64) {
+        let what = format!("{count} of {revision} {code} {culprit}\n{}", self.proxy.metrics());
+        wait_for(&what, || (self.counted(revision, code, culprit) == count).then_some(()));
+    }
+
+    /// Puts a split into effect and waits until it is.
+    pub fn change(&self, split: &Split) {
+        self.folder.route(&split.clone().port(self.port));
+        self.proxy.wait_generation("shop", split.generation);
+    }
+}
