@@ -42,7 +42,12 @@ struct Behaviour {
 impl Backend {
     /// Starts a healthy one on a free port.
     pub async fn start(revision: &str) -> Result<Backend> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Backend::start_on(0, revision).await
+    }
+
+    /// Starts a healthy one on this port of loopback.
+    pub async fn start_on(port: u16, revision: &str) -> Result<Backend> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let behaviour = Arc::new(Behaviour {
             revision: revision.to_owned(),
             served: AtomicU64::new(0),

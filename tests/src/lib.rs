@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod client;
 pub mod config;
+pub mod local;
 pub mod port;
 pub mod prometheus;
 pub mod proxy;
@@ -16,6 +17,7 @@ pub mod wait;
 pub use backend::Backend;
 pub use client::{Client, Tally};
 pub use config::Config;
+pub use local::{Local, Release};
 pub use prometheus::Prometheus;
 pub use proxy::Proxy;
 pub use wait::wait_until;
