@@ -115,9 +115,9 @@ pub async fn get(address: &str, path: &str) -> Result<(u16, Bytes)> {
     timeout(Duration::from_secs(5), exchange).await.context("no answer within 5 s")?
 }
 
-type Connections = Pool<HttpConnector, Empty<Bytes>>;
+pub(crate) type Connections = Pool<HttpConnector, Empty<Bytes>>;
 
-fn pool() -> Connections {
+pub(crate) fn pool() -> Connections {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     // A connection kept open that the server has just closed would count as a failure of the server.
@@ -155,9 +155,9 @@ impl Load {
 }
 
 /// Revision and status, or why there is no answer.
-type Outcome = Result<(String, u16), String>;
+pub(crate) type Outcome = Result<(String, u16), String>;
 
-async fn request(pool: &Connections, target: SocketAddr) -> Outcome {
+pub(crate) async fn request(pool: &Connections, target: SocketAddr) -> Outcome {
     let request = Request::get(format!("http://{target}/")).body(Empty::new()).map_err(|e| e.to_string())?;
     let exchange = async {
         let response = pool.request(request).await.map_err(|e| root_cause(&e))?;

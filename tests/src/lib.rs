@@ -7,17 +7,24 @@
 pub mod backend;
 pub mod client;
 pub mod config;
+pub mod folder;
 pub mod local;
+pub mod manifest;
 pub mod port;
+pub mod processes;
 pub mod prometheus;
 pub mod proxy;
 pub mod server;
+pub mod traffic;
 pub mod wait;
 
 pub use backend::Backend;
 pub use client::{Client, Tally};
 pub use config::Config;
+pub use folder::Folder;
 pub use local::{Local, Release};
+pub use manifest::Manifest;
 pub use prometheus::Prometheus;
 pub use proxy::Proxy;
+pub use traffic::Traffic;
 pub use wait::wait_until;

@@ -1,0 +1,175 @@
+//! Releases with real processes: those that ship, and those that are rolled back.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test tells and fails at once"
+)]
+
+use std::time::Duration;
+
+use penstock_crds::{Phase, RolloutStatus};
+use penstock_tests::folder::{Folder, Story, address};
+use penstock_tests::traffic::{Record, Traffic, now};
+use penstock_tests::{Manifest, wait_until};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A first version that serves, and a client.
+struct World {
+    folder: Folder,
+    first: Manifest,
+    traffic: Traffic,
+}
+
+impl World {
+    async fn serving(first: Manifest) -> World {
+        let folder = Folder::serving(&first).await.unwrap();
+        let traffic = Traffic::steady(address(&first), 300);
+        wait_until(
+            "traffic flows",
+            PATIENCE,
+            async || if traffic.of("v1") > 0 { Ok(()) } else { Err("it does not") },
+        )
+        .await
+        .unwrap();
+        World { folder, first, traffic }
+    }
+
+    /// Releases a version that is bad, and waits until it is rolled back and gone.
+    async fn rolls_back(mut self, bad: &Manifest) -> (RolloutStatus, Record) {
+        self.folder.apply(bad).unwrap();
+        let name = &self.first.name;
+        self.folder.until(name, "it is aborted", |s| s.phase == Phase::Aborted).await.unwrap();
+        let status = self.folder.rests(&self.first).await.unwrap();
+        let quiet = self.traffic.of("v1");
+        let more =
+            async || if self.traffic.of("v1") > quiet + 200 { Ok(()) } else { Err("waits for traffic") };
+        wait_until("the stable version goes on", PATIENCE, more).await.unwrap();
+        let record = self.traffic.stop().await.unwrap();
+        println!("{}: {}", bad.version, record.summary());
+        if let Some(time) = record.from_bad_to_quiet(&bad.version) {
+            println!("{}: from the first bad answer to the last request to it: {time:?}", bad.version);
+        }
+        assert_eq!(self.folder.pods().len(), 2, "{:?}", self.folder.processes());
+        (status, record)
+    }
+}
+
+fn aborted(status: &RolloutStatus) -> &str {
+    let decision = status.decisions.iter().rfind(|d| d.what == "Aborted");
+    &decision.unwrap_or_else(|| panic!("nothing was aborted: {}", Story(status))).why
+}
+
+/// The largest deviation from `percent` in any stretch of at most 1,000 requests.
+fn largest_deviation(versions: &[bool], percent: u32) -> f64 {
+    let share = f64::from(percent) / 100.0;
+    let mut deviation = vec![0.0];
+    for (n, canary) in versions.iter().enumerate() {
+        deviation.push(deviation[n] + f64::from(u8::from(*canary)) - share);
+    }
+    let windows = (0..deviation.len()).map(|from| {
+        let until = deviation.len().min(from + 1001);
+        deviation[from..until].iter().map(|d| (d - deviation[from]).abs()).fold(0.0, f64::max)
+    });
+    windows.fold(0.0, f64::max)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_version_takes_over_step_by_step_with_exact_shares_and_no_failed_request() {
+    let weights = [10, 25, 50, 75, 100];
+    let mut steps = Vec::new();
+    for weight in weights {
+        steps.extend([format!("setWeight: {weight}"), "pause: {duration: 1s}".to_owned()]);
+    }
+    let first = Manifest { steps, ..Manifest::new("checkout", "v1").unwrap() };
+    let mut folder = Folder::serving(&first).await.unwrap();
+    let deployed = folder.status("checkout").unwrap();
+    assert_eq!(deployed.decisions.iter().map(|d| d.what.as_str()).collect::<Vec<_>>(), ["Deployed"]);
+
+    let traffic = Traffic::one_by_one(address(&first));
+    folder.apply(&first.with_version("v2")).unwrap();
+    let mut acknowledged = Vec::new();
+    for weight in weights {
+        let applied =
+            |s: &RolloutStatus| s.split.as_ref().is_some_and(|s| s.weight == weight && s.acknowledged);
+        folder.until("checkout", &format!("the proxy gives {weight} %"), applied).await.unwrap();
+        acknowledged.push(now());
+    }
+    let status = folder.rests(&first).await.unwrap();
+    let record = traffic.stop().await.unwrap();
+    println!("{}", record.summary());
+    assert_eq!(record.failed(), 0, "{}\n{}", record.failures(), Story(&status));
+
+    let raised: Vec<_> =
+        status.decisions.iter().filter(|d| d.what == "Advanced" || d.what == "Completed").collect();
+    assert_eq!(raised.iter().filter_map(|d| d.weight).collect::<Vec<_>>(), [10, 25, 50, 75, 100, 100]);
+    for (n, weight) in weights.into_iter().enumerate() {
+        let end = raised[n + 1].time.as_ref().unwrap().0.as_millisecond();
+        let step = record.between(acknowledged[n], u64::try_from(end).unwrap());
+        let versions: Vec<bool> = step.0.iter().map(|exchange| exchange.version() == "v2").collect();
+        let deviation = largest_deviation(&versions, weight.try_into().unwrap());
+        println!(
+            "{weight:3} %: {} of {} requests, off by at most {deviation:.2}",
+            step.of("v2"),
+            step.0.len()
+        );
+        assert!(versions.len() > 50, "the client has seen little of this step: {}", versions.len());
+        assert!(deviation <= 1.0, "off by {deviation} in a window of 1,000 requests");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_fails_a_fifth_of_its_requests_is_rolled_back() {
+    let world = World::serving(Manifest::new("checkout", "v1").unwrap()).await;
+    let bad = world.first.with_version("v2").with_env("FAIL_SHARE", 20);
+    let (status, record) = world.rolls_back(&bad).await;
+    let why = aborted(&status);
+    assert!(why.contains("errors:") && why.contains("requests"), "{why}");
+    assert_eq!(record.failed(), record.0.iter().filter(|e| e.failed() && e.version() == "v2").count());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_too_slow_is_rolled_back() {
+    let world = World::serving(Manifest::new("checkout", "v1").unwrap()).await;
+    let bad = world.first.with_version("v2").with_env("SLOW_SHARE", 30).with_env("SLOW_MS", 400);
+    let (status, record) = world.rolls_back(&bad).await;
+    let why = aborted(&status);
+    assert!(why.contains("slow:") && why.contains("250ms"), "{why}");
+    assert_eq!(record.failed(), 0, "slow is not failed: {}", record.failures());
+    assert!(record.of("v2") > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_gets_ready_and_then_crashes_again_and_again_is_rolled_back() {
+    let world = World::serving(Manifest { deadline: 5, ..Manifest::new("checkout", "v1").unwrap() }).await;
+    let bad = world.first.with_version("v2").with_env("CRASH_AFTER", 900);
+    let (status, _) = world.rolls_back(&bad).await;
+    let why = aborted(&status);
+    assert!(why.contains("exit code 3") || why.contains("errors:"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_never_gets_ready_is_rolled_back_and_no_request_noticed() {
+    let world = World::serving(Manifest { deadline: 3, ..Manifest::new("checkout", "v1").unwrap() }).await;
+    let bad = world.first.with_version("v2").with_env("NEVER_READY", 1);
+    let (status, record) = world.rolls_back(&bad).await;
+    let why = aborted(&status);
+    for part in ["0 of 1", "3s", "503"] {
+        assert!(why.contains(part), "{part} is missing: {why}");
+    }
+    assert_eq!((record.failed(), record.of("v2")), (0, 0), "{}", record.failures());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_whose_command_does_not_exist_is_rolled_back_and_no_request_noticed() {
+    let world = World::serving(Manifest { deadline: 3, ..Manifest::new("checkout", "v1").unwrap() }).await;
+    let bad = Manifest { command: "/no/such/program".to_owned(), ..world.first.with_version("v2") };
+    let (status, record) = world.rolls_back(&bad).await;
+    let why = aborted(&status);
+    for part in ["/no/such/program", "No such file", "check command"] {
+        assert!(why.contains(part), "{part} is missing: {why}");
+    }
+    assert_eq!((record.failed(), record.of("v2")), (0, 0), "{}", record.failures());
+}
