@@ -113,6 +113,7 @@ fn readable(folder: &Path) -> Result<(), Error> {
 }
 
 async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Error> {
+    let mut signals = Signals::new().map_err(|source| Error::Start { what: "signals", source })?;
     let shared = Shared::new(Limits {
         address: settings.listen_address,
         threads: settings.threads,
@@ -132,7 +133,9 @@ async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Err
     let router = admin::router(Admin { board: Arc::clone(&board), shared: Arc::clone(&shared) });
     tokio::spawn(async move { axum::serve(admin, router).await });
     started(&listens(address, &board));
-    wait_and_drain(settings, &shared, &board, &wake, drained).await
+    signals.wait(&wake).await;
+    drain(settings, &shared, &board, &wake, drained, &mut signals).await;
+    Ok(())
 }
 
 fn start_threads(shared: &Arc<Shared>) -> Result<(Vec<UnboundedSender<listen::Listen>>, Drained), Error> {
@@ -171,15 +174,15 @@ fn listens(admin: SocketAddr, board: &Board) -> String {
     format!("penstock-proxy {} listens on http://{admin} (admin){rollouts}{rest}", env!("CARGO_PKG_VERSION"))
 }
 
-async fn wait_and_drain(
+/// Lets requests in flight end, for a while and unless a second signal comes.
+async fn drain(
     settings: &Settings,
     shared: &Shared,
     board: &Board,
     wake: &Sender<Wake>,
     mut drained: Drained,
-) -> Result<(), Error> {
-    let mut signals = Signals::new().map_err(|source| Error::Start { what: "signals", source })?;
-    signals.stop(wake).await;
+    signals: &mut Signals,
+) {
     tracing::info!("draining");
     board.drain();
     let drain = async {
@@ -190,13 +193,12 @@ async fn wait_and_drain(
     };
     let complete = tokio::select! {
         complete = drain => complete,
-        () = signals.stop(wake) => false,
+        () = signals.wait(wake) => false,
     };
     if !complete {
         shared.abort();
         tracing::warn!(connections = shared.open_connections(), "stopped before all requests had ended");
     }
-    Ok(())
 }
 
 struct Signals {
@@ -215,7 +217,7 @@ impl Signals {
     }
 
     /// Waits for a signal to stop; passes on those to reload.
-    async fn stop(&mut self, wake: &Sender<Wake>) {
+    async fn wait(&mut self, wake: &Sender<Wake>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
