@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Largest file that is read: 4 MiB.
 pub const LARGEST: u64 = 4 * 1024 * 1024;
@@ -120,6 +121,23 @@ pub fn list(dir: &Path, most: usize) -> Result<Vec<PathBuf>, FileError> {
     Ok(paths)
 }
 
+/// Removes what writes have left behind that were cut off more than a minute ago.
+pub fn tidy(dir: &Path) -> Result<(), FileError> {
+    const OLD: Duration = Duration::from_secs(60);
+    let fail = |source| FileError::new("list", dir, source);
+    for entry in fs::read_dir(dir).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name();
+        let ours = name.as_encoded_bytes().starts_with(b".") && name.as_encoded_bytes().ends_with(b".tmp");
+        let changed = entry.metadata().and_then(|meta| meta.modified());
+        let old = changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > OLD));
+        if ours && old {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the names in a file's folder durable.
 pub fn sync_parent(path: &Path) -> Result<(), FileError> {
     let dir = path.parent().unwrap_or(Path::new("."));
@@ -153,6 +171,24 @@ mod tests {
         let error = write(&path, b"new", Care::Durable).unwrap_err();
         assert!(error.to_string().contains("taken"), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_cut_off_write_left_is_removed_later_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3_600);
+        for (name, old) in
+            [(".a.json.1-0.tmp", true), (".b.json.1-0.tmp", false), (".lock", true), ("c.tmp", true)]
+        {
+            let file = File::create(dir.path().join(name)).unwrap();
+            if old {
+                file.set_modified(hour_ago).unwrap();
+            }
+        }
+        tidy(dir.path()).unwrap();
+        let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".b.json.1-0.tmp", ".lock", "c.tmp"]);
     }
 
     #[test]

@@ -31,6 +31,7 @@ impl Home {
             home.applied(),
         ] {
             files::make_dir(&part)?;
+            files::tidy(&part)?;
         }
         files::write(&home.own.join(".gitignore"), b"*\n", files::Care::Quick)?;
         Ok(home)

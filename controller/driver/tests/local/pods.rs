@@ -208,6 +208,32 @@ async fn a_command_can_say_whether_a_pod_is_ready() {
 }
 
 #[tokio::test]
+async fn a_command_that_takes_too_long_is_ended_with_all_that_it_started() {
+    let world = World::new();
+    let mut container = acts("sleep");
+    let script = "sleep 60 & echo $! > child; wait";
+    container["readinessProbe"] = json!({"exec": {"command": ["sh", "-c", script]}, "periodSeconds": 60});
+    world.scale(1, container);
+    let told = |pods: &Pods| pods.trouble.as_ref().is_some_and(|t| t.contains("had no answer within 1s"));
+    world.until("it has taken too long", told).await;
+    let child = std::fs::read_to_string(world.file("child")).unwrap().trim().parse().unwrap();
+    until("its child has ended", || !runs(child)).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn of_several_containers_the_first_is_run_and_that_is_said() {
+    let world = World::new();
+    let mut wanted = group("5c6b7", 1, acts("serve"));
+    let sidecar = serde_json::from_value(json!({"name": "sidecar"})).unwrap();
+    wanted.template.spec.as_mut().unwrap().containers.push(sidecar);
+    world.supervisor().scale(wanted).unwrap();
+    world.until("it is ready", |pods| pods.ready == 1).await;
+    assert!(world.pods().trouble.unwrap().contains("only the first of its containers, `app`, is run"));
+    world.end().await;
+}
+
+#[tokio::test]
 async fn an_endpoint_goes_before_its_pod_is_told_to_end() {
     let world = World::new();
     // Says when SIGTERM came.

@@ -173,7 +173,8 @@ impl Supervisor {
         if let Err(error) = logs::prune(&self.table.home, |pod| self.table.knows(pod)) {
             tracing::warn!(%error, "cannot remove old logs");
         }
-        self.live(name.clone(), record, None)
+        let port = record.port;
+        self.live(name.clone(), record, None).inspect_err(|_| self.ports.give_back(port))
     }
 
     fn new_record(&self, (key, revision): &Name) -> Result<Record, FileError> {

@@ -8,6 +8,7 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe as Spec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use rustix::process::{Pid, Signal};
 use tokio::net::TcpStream;
 
 use crate::local::process::{self, Start};
@@ -223,8 +224,30 @@ async fn run(words: &[String], start: &Start) -> Result<(), String> {
         .stderr(Stdio::null())
         .process_group(0)
         .kill_on_drop(true);
-    let status = command.status().await.map_err(|error| format!("cannot be run: {error}"))?;
+    let cannot = |error| format!("cannot be run: {error}");
+    let mut child = command.spawn().map_err(cannot)?;
+    // Before the child is awaited: once that has ended, its number may be another's.
+    let group = WholeGroup(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let status = child.wait().await.map_err(cannot)?;
+    group.disarm();
     if status.success() { Ok(()) } else { Err(format!("failed: {status}")) }
+}
+
+/// Ends a command that takes too long with all that it started.
+struct WholeGroup(Option<Pid>);
+
+impl WholeGroup {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for WholeGroup {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+    }
 }
 
 #[cfg(test)]
