@@ -1,6 +1,9 @@
 //! `penstock local`
 
+use std::fs::File;
 use std::io::{IsTerminal, stderr};
+use std::path::Path;
+use std::sync::Mutex;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -46,9 +49,22 @@ impl Local {
 
 /// Logs go to stderr, with colours on a terminal only.
 pub(crate) fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter()).with_writer(stderr);
     log.with_ansi(stderr().is_terminal()).with_target(false).init();
+}
+
+/// Logs go to a file, where the screen is for something else.
+pub(crate) fn log_to(path: &Path) -> Result<()> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+    }
+    let file = File::create(path).with_context(|| format!("write {}", path.display()))?;
+    tracing_subscriber::fmt().with_env_filter(filter()).with_writer(Mutex::new(file)).with_ansi(false).init();
+    Ok(())
+}
+
+fn filter() -> EnvFilter {
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
 /// Ctrl-C or SIGTERM. A second one ends the process at once; pods and proxy then go on.

@@ -5,9 +5,9 @@ mod completions;
 mod get;
 pub(crate) mod local;
 mod order;
-mod paint;
+pub(crate) mod paint;
 mod show;
-mod store;
+pub(crate) mod store;
 mod version;
 mod why;
 
@@ -19,6 +19,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::{Args, Parser, Subcommand};
 use penstock_core::observation::OrderKind;
 use penstock_core::time::Time;
+
+use crate::demo;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -60,6 +62,8 @@ pub(crate) struct Target {
 enum Command {
     /// Run the Rollouts of a folder on this machine, without Kubernetes
     Local(local::Local),
+    /// Show what it does, in about a minute: a good release, one that fails, one that is slow
+    Demo(demo::Demo),
     /// Show Rollouts: revisions, pods, weights, the step and the verdicts
     Get(get::Get),
     /// Tell what was decided about a Rollout, why, and by whom
@@ -110,6 +114,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(place: &Place, command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Local(local) => local.run(place),
+        Command::Demo(demo) => demo.run(),
         Command::Get(get) => get.run(place),
         Command::Why(why) => why.run(place),
         Command::Promote(promote) => promote.run(place),

@@ -178,21 +178,6 @@ impl Tally {
         share(self.failed, self.ended)
     }
 
-    /// What has come since an earlier state of the same tally. First and last are those of this one.
-    pub(crate) fn since(&self, earlier: &Tally) -> Tally {
-        let mut new = self.clone();
-        new.ended = self.ended.saturating_sub(earlier.ended);
-        new.failed = self.failed.saturating_sub(earlier.failed);
-        new.broken = self.broken.saturating_sub(earlier.broken);
-        new.timed_out = self.timed_out.saturating_sub(earlier.timed_out);
-        new.slow = self.slow.saturating_sub(earlier.slow);
-        if let (Some(all), Some(before)) = (&mut new.latency, &earlier.latency) {
-            // All that came before is among all: there is nothing that could not be taken away.
-            let _ = all.subtract(before);
-        }
-        new
-    }
-
     fn count(&mut self, outcome: &Outcome, slow: bool, at: Duration) {
         let failed = outcome.end != End::Good;
         self.ended += 1;

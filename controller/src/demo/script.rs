@@ -56,8 +56,9 @@ pub(crate) const SCENES: [Scene; 4] = [
 impl Scene {
     /// The Rollout that releases this version. `program`: this program, which is the service, too.
     pub(crate) fn manifest(&self, program: &str, port: u16) -> String {
-        let env = [("VERSION", self.version)].into_iter().chain(self.env.iter().copied());
-        let env: Vec<String> = env.map(|(name, value)| format!("{{name: {name}, value: \"{value}\"}}")).collect();
+        let env = [("REVISION_NAME", self.version)].into_iter().chain(self.env.iter().copied());
+        let env: Vec<String> =
+            env.map(|(name, value)| format!("{{name: {name}, value: \"{value}\"}}")).collect();
         let (env, program) = (env.join(", "), serde_json::Value::from(program));
         let (interval, slow) = (INTERVAL.as_secs(), SLOW.as_millis());
         format!(
@@ -80,7 +81,7 @@ spec:
           command: [{program}, demo-service]
           env: [{env}]
           ports: [{{containerPort: 8080}}]
-          readinessProbe: {{httpGet: {{path: /ready, port: 8080}}, periodSeconds: 1}}
+          readinessProbe: {{tcpSocket: {{port: 8080}}, periodSeconds: 1}}
   service: {{name: {NAME}, port: 80, targetPort: 8080}}
   strategy:
     canary:

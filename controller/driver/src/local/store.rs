@@ -99,8 +99,10 @@ impl Store {
 
     /// Saves a Rollout if it still has the version that was read, and gives it the next one.
     ///
-    /// When this returns, the object withstands the loss of power. Errors: [`StoreError::Conflict`] when somebody
-    /// else was faster; [`StoreError::File`] when the disk refuses: the old version is intact.
+    /// When this returns, the object withstands the death of any process. It does not wait for the disk: every turn
+    /// is saved, an abort among them, and a loss of power takes the pods along anyway. Errors:
+    /// [`StoreError::Conflict`] when somebody else was faster; [`StoreError::File`] when the disk refuses: the old
+    /// version is intact.
     pub fn save(&self, key: &Key, object: Value, read: Version) -> Result<Version, StoreError> {
         let _lock = self.lock(key)?;
         let found = self.load(key)?.map(|saved| saved.version).unwrap_or_default();
@@ -111,7 +113,7 @@ impl Store {
         let bytes = numbered(key, object, next)?;
         let path = self.path(key);
         keep_backup(&path)?;
-        files::write(&path, &bytes, Care::Durable)?;
+        files::write(&path, &bytes, Care::Quick)?;
         Ok(next)
     }
 
