@@ -82,6 +82,14 @@ impl World {
     }
 }
 
+/// Nor is anything when a test fails.
+impl Drop for World {
+    fn drop(&mut self) {
+        self.supervisor = None;
+        penstock_driver::local::process::sweep(&self.home, |_| false);
+    }
+}
+
 fn name(revision: &str) -> (Key, Revision) {
     (Key::new("shop", "checkout").unwrap(), Revision::new(revision).unwrap())
 }
