@@ -283,23 +283,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_since_an_earlier_look_stands_alone() {
-        let mut account = Account::new("v1", ms(100));
-        let send = |account: &mut Account, latency: u64, end: End| {
-            let window = account.sent();
-            account.ended(window, outcome("v1", latency, end), ms(1));
-        };
-        send(&mut account, 500, End::TimedOut);
-        let earlier = account.whole().all;
-        send(&mut account, 1, End::Good);
-        send(&mut account, 1, End::Broken);
-        let new = account.whole().all.since(&earlier);
-        assert_eq!((new.ended, new.failed, new.timed_out, new.broken), (2, 1, 0, 1));
-        assert!(new.quantile(1.0).unwrap() < ms(2));
-        assert_eq!(earlier.since(&earlier).quantile(0.5), None);
-    }
-
-    #[test]
     fn revisions_without_end_do_not_fill_the_memory() {
         let mut account = Account::new("v1", ms(100));
         for n in 0..1_000 {
