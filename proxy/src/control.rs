@@ -42,6 +42,8 @@ pub(crate) struct Control {
     board: Arc<Board>,
     threads: Vec<UnboundedSender<Listen>>,
     told: BTreeSet<String>,
+    /// Something has to be tried again, whether or not a file changes.
+    unsettled: bool,
 }
 
 /// A Rollout that is served, or was until a moment ago.
@@ -69,12 +71,19 @@ impl Control {
     ) -> Control {
         let (lanes, told) = (BTreeMap::new(), BTreeSet::new());
         let (folder, memory) = (Folder::new(folder), Memory::default());
-        Control { folder, memory, lanes, shared, board, threads, told }
+        Control { folder, memory, lanes, shared, board, threads, told, unsettled: true }
     }
 
-    /// Looks once and puts everything into effect.
+    /// Looks once and puts what has changed into effect.
     pub(crate) fn turn(&mut self, look: &Look) {
-        self.folder.scan(&look.touched, &look.written);
+        let changed = self.folder.scan(&look.touched, &look.written);
+        if changed || self.unsettled {
+            self.put_into_effect();
+        }
+        self.forget_series();
+    }
+
+    fn put_into_effect(&mut self) {
         let (drafts, mut problems) = self.memory.assemble(&self.folder.contents(), Instant::now());
         let drafts = self.settle_claims(drafts, &mut problems);
         self.retire(&drafts);
@@ -82,7 +91,8 @@ impl Control {
             self.serve(draft, &mut problems);
         }
         self.lanes.retain(|name, running| running.draft.is_some() || in_flight(&self.board, name) > 0);
-        self.forget_series();
+        let settled = |running: &Running| running.draft.is_some() && running.listening.is_some();
+        self.unsettled = self.memory.is_waiting() || !self.lanes.values().all(settled);
         self.tell(&problems);
         self.show(problems);
     }

@@ -3,6 +3,10 @@
 //! A request's way is on one screen, in `exchange`. The threads of the data plane (`listen`) and the config and admin
 //! threads (`control`, `admin`) meet in a `Lane` for each Rollout, whose table is swapped as a whole, and nowhere
 //! else. This crate decides nothing about releases.
+//!
+//! What hyper can't do, and so neither can this proxy: interim answers other than 100 and 101 (103 Early Hints) are
+//! not passed on; requests that can't be parsed are answered by hyper itself, without `x-penstock-culprit`, and
+//! counted without a revision; trailers reach an HTTP/1.1 client only if the answer announces them in `Trailer`.
 
 mod admin;
 mod answer;

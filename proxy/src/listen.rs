@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout};
@@ -24,10 +25,12 @@ use crate::worker::{Shared, Worker};
 
 /// How long a client may take to send a head, and to begin the next request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// Largest head of a request: 431 above it. hyper answers a target above 64 KiB with 414 before that.
+/// Largest head of a request: 431 above it, and above 100 headers, which is hyper's own limit; another one would
+/// cost an allocation for each request. hyper answers a target above 64 KiB with 414 before that.
 const MAX_HEAD: usize = 96 << 10;
-const MAX_HEADERS: usize = 128;
 const MAX_STREAMS: u32 = 256;
+/// After how long a silence the kernel asks whether a client is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// Serve this Rollout on this socket until told to stop.
@@ -142,11 +145,7 @@ async fn serve(stream: TcpStream, lane: Arc<Lane>, worker: Rc<Worker>, stop: Can
 fn http1_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    builder
-        .max_buf_size(2 * MAX_HEAD)
-        .max_header_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
-        .auto_date_header(false);
+    builder.max_buf_size(2 * MAX_HEAD).max_header_size(MAX_HEAD).auto_date_header(false);
     builder
 }
 
@@ -188,6 +187,7 @@ async fn version(stream: &TcpStream, stop: &CancellationToken) -> io::Result<Ver
 /// The client's address, as x-forwarded-for says it.
 fn peer(stream: &TcpStream) -> Option<HeaderValue> {
     stream.set_nodelay(true).ok()?;
+    socket2::SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE)).ok()?;
     let address = stream.peer_addr().ok()?.ip().to_canonical();
     HeaderValue::from_str(&address.to_string()).ok()
 }

@@ -26,9 +26,8 @@ const MAX_HTTP2: usize = 16;
 const MAX_STREAMS: usize = 100;
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Largest head of a response.
+/// Largest head of a response. It has at most 100 headers, hyper's own limit.
 const MAX_HEAD: usize = 64 << 10;
-const MAX_HEADERS: usize = 256;
 
 /// How the proxy speaks to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +175,7 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
 async fn open_http1(address: SocketAddr) -> io::Result<Connection> {
     let io = TokioIo::new(open(address).await?);
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(2 * MAX_HEAD).max_header_size(MAX_HEAD).max_headers(MAX_HEADERS);
+    builder.max_buf_size(2 * MAX_HEAD).max_header_size(MAX_HEAD);
     let (sender, driver) = builder.handshake(io).await.map_err(io::Error::other)?;
     tokio::task::spawn_local(driver.with_upgrades());
     Ok(Connection { address, sender: Sender::Http1(sender), reused: false })

@@ -134,7 +134,10 @@ async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Err
     tokio::spawn(async move { axum::serve(admin, router).await });
     started(&listens(address, &board));
     signals.wait(&wake).await;
-    drain(settings, &shared, &board, &wake, drained, &mut signals).await;
+    let mut ending = Ending { shared, board, wake, drained };
+    if !ending.drain(settings, &mut signals).await {
+        ending.cut_off();
+    }
     Ok(())
 }
 
@@ -174,30 +177,35 @@ fn listens(admin: SocketAddr, board: &Board) -> String {
     format!("penstock-proxy {} listens on http://{admin} (admin){rollouts}{rest}", env!("CARGO_PKG_VERSION"))
 }
 
-/// Lets requests in flight end, for a while and unless a second signal comes.
-async fn drain(
-    settings: &Settings,
-    shared: &Shared,
-    board: &Board,
-    wake: &Sender<Wake>,
-    mut drained: Drained,
-    signals: &mut Signals,
-) {
-    tracing::info!("draining");
-    board.drain();
-    let drain = async {
-        tokio::time::sleep(settings.drain_delay).await;
-        wake.send(Wake::Stop).ok();
-        shared.drain.cancel();
-        tokio::time::timeout(settings.drain_timeout, drained.0.recv()).await.is_ok()
-    };
-    let complete = tokio::select! {
-        complete = drain => complete,
-        () = signals.wait(wake) => false,
-    };
-    if !complete {
-        shared.abort();
-        tracing::warn!(connections = shared.open_connections(), "stopped before all requests had ended");
+/// What is needed to end.
+struct Ending {
+    shared: Arc<Shared>,
+    board: Arc<Board>,
+    wake: Sender<Wake>,
+    drained: Drained,
+}
+
+impl Ending {
+    /// Lets requests in flight end, for a while and unless a second signal comes. Returns whether all have.
+    async fn drain(&mut self, settings: &Settings, signals: &mut Signals) -> bool {
+        tracing::info!("draining");
+        self.board.drain();
+        let wake = self.wake.clone();
+        let drain = async {
+            tokio::time::sleep(settings.drain_delay).await;
+            self.wake.send(Wake::Stop).ok();
+            self.shared.drain.cancel();
+            tokio::time::timeout(settings.drain_timeout, self.drained.0.recv()).await.is_ok()
+        };
+        tokio::select! {
+            complete = drain => complete,
+            () = signals.wait(&wake) => false,
+        }
+    }
+
+    fn cut_off(&self) {
+        self.shared.abort();
+        tracing::warn!(connections = self.shared.open_connections(), "stopped before all requests had ended");
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway_api::httproutes::HttpRoute;
 
-use super::backend::{self, Reach};
+use super::backend::{self, Reach, Slices};
 use super::folder::{Contents, file_name};
 use super::object::{Id, Object};
 use super::route::{Route, translate};
@@ -21,11 +22,11 @@ pub(crate) struct Draft {
     pub(crate) id: Id,
     pub(crate) file: String,
     pub(crate) port: u16,
-    pub(crate) route: Route,
+    pub(crate) route: Arc<Route>,
     /// Where each of the route's backends can be reached.
     pub(crate) reach: Vec<Reach>,
     /// What the route was translated from.
-    source: HttpRoute,
+    source: Arc<HttpRoute>,
 }
 
 impl Draft {
@@ -51,8 +52,10 @@ pub(crate) struct Memory(BTreeMap<Id, Kept>);
 
 #[derive(Debug)]
 struct Kept {
-    source: HttpRoute,
-    route: Route,
+    source: Arc<HttpRoute>,
+    route: Arc<Route>,
+    /// What of it is left out.
+    notes: Vec<String>,
     file: String,
     gone: Option<Instant>,
 }
@@ -61,7 +64,7 @@ impl Memory {
     /// All Rollouts to be served, in the order of their files, and what can't be used.
     pub(crate) fn assemble(&mut self, contents: &Contents<'_>, now: Instant) -> (Vec<Draft>, Vec<String>) {
         let mut problems = contents.problems.clone();
-        problems.extend(backend::without_service(contents));
+        let slices = Slices::new(contents, &mut problems);
         for (id, (path, object)) in &contents.objects {
             if let Object::Route(route) = object {
                 self.take(id, path, route, &mut problems);
@@ -70,7 +73,7 @@ impl Memory {
         self.forget(contents, now);
         let mut drafts: Vec<Draft> = Vec::new();
         for (id, kept) in &self.0 {
-            match kept.draft(id, contents, &mut problems) {
+            match kept.draft(id, contents, &slices, &mut problems) {
                 Ok(draft) => drafts.push(draft),
                 Err(problem) => problems.push(format!("{}: {id}: {problem}", kept.file)),
             }
@@ -79,24 +82,44 @@ impl Memory {
         (drafts, problems)
     }
 
+    /// Whether a route has vanished and is still served.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.0.values().any(|kept| kept.gone.is_some())
+    }
+
     /// Puts a route into effect, unless it is broken or its generation is a lower one than that in effect.
     fn take(&mut self, id: &Id, path: &Path, source: &HttpRoute, problems: &mut Vec<String>) {
-        let (file, mut notes) = (file_name(path), Vec::new());
-        let result = translate(source, &id.namespace, &mut notes);
-        problems.extend(notes.into_iter().map(|note| format!("{file}: {id}: {note}")));
-        match result.and_then(|route| self.refuse_older(id, source, route)) {
-            Ok(route) => {
-                let kept = Kept { source: source.clone(), route, file, gone: None };
-                self.0.insert(id.clone(), kept);
-            }
-            Err(problem) => {
-                let kept = self.0.get_mut(id);
-                let rest =
-                    if kept.is_some() { "its last good state stays in effect" } else { "it is not served" };
-                problems.push(format!("{file}: {id}: {problem}; {rest}"));
-                kept.into_iter().for_each(|kept| kept.gone = None);
+        let file = file_name(path);
+        if self.0.get(id).is_none_or(|kept| *kept.source != *source) {
+            match self.translate(id, &file, source, problems) {
+                Ok(kept) => drop(self.0.insert(id.clone(), kept)),
+                Err(problem) => problems.push(format!("{file}: {id}: {problem}; {}", self.rest(id))),
             }
         }
+        if let Some(kept) = self.0.get_mut(id) {
+            problems.extend(kept.notes.iter().map(|note| format!("{file}: {id}: {note}")));
+            (kept.file, kept.gone) = (file, None);
+        }
+    }
+
+    fn translate(
+        &self,
+        id: &Id,
+        file: &str,
+        source: &HttpRoute,
+        problems: &mut Vec<String>,
+    ) -> Result<Kept, String> {
+        let mut notes = Vec::new();
+        let route =
+            translate(source, &id.namespace, &mut notes).and_then(|r| self.refuse_older(id, source, r));
+        let route = route
+            .inspect_err(|_| problems.extend(notes.iter().map(|note| format!("{file}: {id}: {note}"))))?;
+        let (source, route) = (Arc::new(source.clone()), Arc::new(route));
+        Ok(Kept { source, route, notes, file: file.to_owned(), gone: None })
+    }
+
+    fn rest(&self, id: &Id) -> &'static str {
+        if self.0.contains_key(id) { "its last good state stays in effect" } else { "it is not served" }
     }
 
     fn refuse_older(&self, id: &Id, source: &HttpRoute, route: Route) -> Result<Route, String> {
@@ -124,15 +147,26 @@ impl Memory {
 }
 
 impl Kept {
-    fn draft(&self, id: &Id, contents: &Contents<'_>, problems: &mut Vec<String>) -> Result<Draft, String> {
+    fn draft(
+        &self,
+        id: &Id,
+        contents: &Contents<'_>,
+        slices: &Slices<'_>,
+        problems: &mut Vec<String>,
+    ) -> Result<Draft, String> {
         let port = self.port(contents)?;
-        let reach = self
-            .route
-            .backends
-            .iter()
-            .map(|b| backend::reach(contents, &self.route.namespace, &b.name, b.port, problems));
-        let (reach, route) = (reach.collect(), self.route.clone());
-        Ok(Draft { id: id.clone(), file: self.file.clone(), port, route, reach, source: self.source.clone() })
+        let namespace = &self.route.namespace;
+        let reach =
+            self.route.backends.iter().map(|b| backend::reach(contents, slices, namespace, b, problems));
+        let (reach, route) = (reach.collect(), Arc::clone(&self.route));
+        Ok(Draft {
+            id: id.clone(),
+            file: self.file.clone(),
+            port,
+            route,
+            reach,
+            source: Arc::clone(&self.source),
+        })
     }
 
     /// The port to listen on: the target of the parent Service's port if that Service is known, else the parent's

@@ -1,6 +1,6 @@
 //! Where a backend of a route can be reached: Services and EndpointSlices.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
@@ -11,6 +11,7 @@ use penstock_proxy_core::table::Protocol;
 
 use super::folder::{Contents, file_name};
 use super::object::{Id, Object};
+use super::route::Backend;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const H2C: &str = "kubernetes.io/h2c";
@@ -53,42 +54,59 @@ pub(crate) fn target_port(port: &ServicePort) -> Option<i32> {
     }
 }
 
+/// The slices of each Service, by namespace and name.
+#[derive(Debug)]
+pub(crate) struct Slices<'a>(BTreeMap<(&'a str, &'a str), Vec<Listed<'a>>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Listed<'a> {
+    file: &'a Path,
+    id: &'a Id,
+    slice: &'a EndpointSlice,
+}
+
+impl<'a> Slices<'a> {
+    /// Sorts slices by their Service. One that belongs to none can't be used.
+    pub(crate) fn new(contents: &'a Contents<'_>, problems: &mut Vec<String>) -> Slices<'a> {
+        let mut slices = Slices(BTreeMap::new());
+        for (id, (file, object)) in &contents.objects {
+            let Object::Slice(slice) = object else { continue };
+            match label(slice) {
+                Some(name) => {
+                    slices.0.entry((&id.namespace, name)).or_default().push(Listed { file, id, slice })
+                }
+                None => problems.push(format!(
+                    "{}: {id}: metadata.labels: {SERVICE_NAME} is missing; name the backend there",
+                    file_name(file)
+                )),
+            }
+        }
+        slices
+    }
+}
+
 /// Finds the endpoints of a backend: those that are ready; for want of any, those that still serve while they
 /// terminate (KEP-1669).
 pub(crate) fn reach(
     contents: &Contents<'_>,
+    slices: &Slices<'_>,
     namespace: &str,
-    name: &str,
-    port: Option<i32>,
+    backend: &Backend,
     problems: &mut Vec<String>,
 ) -> Reach {
+    let (name, port) = (backend.name.as_str(), backend.port);
     let service = service(contents, namespace, name).and_then(|s| service_port(s, port));
     let mut found =
         Found { protocol: protocol(service.and_then(|p| p.app_protocol.as_deref())), ..Found::default() };
-    for (id, (path, object)) in &contents.objects {
-        let Object::Slice(slice) = object else { continue };
-        if id.namespace == namespace && label(slice) == Some(name) {
-            let problem = |what: String| format!("{}: {id}: {what}", file_name(path));
-            problems.extend(found.add(slice, service, port).into_iter().map(problem));
-        }
+    for Listed { file, id, slice } in slices.0.get(&(namespace, name)).into_iter().flatten() {
+        let problem = |what: String| format!("{}: {id}: {what}", file_name(file));
+        problems.extend(found.add(slice, service, port).into_iter().map(problem));
     }
     found.reach()
 }
 
 fn label(slice: &EndpointSlice) -> Option<&str> {
     slice.metadata.labels.as_ref()?.get(SERVICE_NAME).map(String::as_str)
-}
-
-/// A slice that belongs to no Service can't be used.
-pub(crate) fn without_service(contents: &Contents<'_>) -> Vec<String> {
-    let lost = |(id, (path, object)): (&Id, &(&Path, &Object))| match object {
-        Object::Slice(slice) if label(slice).is_none() => Some(format!(
-            "{}: {id}: metadata.labels: {SERVICE_NAME} is missing; name the backend there",
-            file_name(path)
-        )),
-        Object::Slice(_) | Object::Route(_) | Object::Service(_) => None,
-    };
-    contents.objects.iter().filter_map(lost).collect()
 }
 
 fn protocol(app_protocol: Option<&str>) -> Protocol {
@@ -174,8 +192,10 @@ mod tests {
         let parsed = parse(yaml).unwrap();
         let objects = parsed.objects.iter().map(|(id, o)| (id.clone(), (Path::new("f.yaml"), o))).collect();
         let contents = Contents { objects, problems: Vec::new() };
-        let mut problems = without_service(&contents);
-        (reach(&contents, "default", "shop-v1", port, &mut problems), problems)
+        let mut problems = Vec::new();
+        let slices = Slices::new(&contents, &mut problems);
+        let backend = Backend { name: "shop-v1".into(), port, revision: "v1".into() };
+        (reach(&contents, &slices, "default", &backend, &mut problems), problems)
     }
 
     fn slice(name: &str, ports: &str, endpoints: &str) -> String {

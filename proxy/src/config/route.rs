@@ -11,6 +11,7 @@ use http::{HeaderName, Method};
 use penstock_proxy_api::object;
 use penstock_proxy_core::cohort::Sticky;
 use penstock_proxy_core::route::{Match, PathMatch, ValueMatch, expression};
+use regex::Regex;
 
 use crate::series::MAX_LIMITS;
 
@@ -272,10 +273,6 @@ impl Reader<'_> {
 }
 
 fn one_match(path: &str, m: &HttpRouteRulesMatches) -> Result<Match, String> {
-    let regex = |path: String, text: &str| {
-        expression(text)
-            .map_err(|e| format!("{path}: {text:?} is no expression that can be used: {}", last_line(&e)))
-    };
     let mut found = Match::any();
     if let Some(wanted) = &m.path {
         found.path = path_match(&format!("{path}.path"), wanted)?;
@@ -285,30 +282,39 @@ fn one_match(path: &str, m: &HttpRouteRulesMatches) -> Result<Match, String> {
         let path = format!("{path}.headers[{i}]");
         let name = HeaderName::try_from(&header.name);
         let name = name.map_err(|_| format!("{path}.name: {:?} is no header name", header.name))?;
-        let value = match header.r#type {
-            None | Some(HttpRouteRulesMatchesHeadersType::Exact) => ValueMatch::Exact(header.value.clone()),
-            Some(HttpRouteRulesMatchesHeadersType::RegularExpression) => {
-                ValueMatch::Expression(regex(format!("{path}.value"), &header.value)?)
-            }
-        };
-        if !found.headers.iter().any(|(n, _)| *n == name) {
-            found.headers.push((name, value));
-        }
+        let by_expression =
+            matches!(header.r#type, Some(HttpRouteRulesMatchesHeadersType::RegularExpression));
+        add_once(&mut found.headers, name, value_match(&path, &header.value, by_expression)?);
     }
     for (i, query) in m.query_params.iter().flatten().enumerate() {
-        let value = match query.r#type {
-            None | Some(HttpRouteRulesMatchesQueryParamsType::Exact) => {
-                ValueMatch::Exact(query.value.clone())
-            }
-            Some(HttpRouteRulesMatchesQueryParamsType::RegularExpression) => {
-                ValueMatch::Expression(regex(format!("{path}.queryParams[{i}].value"), &query.value)?)
-            }
-        };
-        if !found.query.iter().any(|(n, _)| *n == query.name) {
-            found.query.push((query.name.clone(), value));
-        }
+        let path = format!("{path}.queryParams[{i}]");
+        let by_expression =
+            matches!(query.r#type, Some(HttpRouteRulesMatchesQueryParamsType::RegularExpression));
+        add_once(&mut found.query, query.name.clone(), value_match(&path, &query.value, by_expression)?);
     }
     Ok(found)
+}
+
+/// Of entries with the same name only the first counts (Gateway API, HTTPHeaderMatch and HTTPQueryParamMatch).
+fn add_once<N: PartialEq>(all: &mut Vec<(N, ValueMatch)>, name: N, value: ValueMatch) {
+    if all.iter().all(|(known, _)| *known != name) {
+        all.push((name, value));
+    }
+}
+
+fn value_match(path: &str, value: &str, by_expression: bool) -> Result<ValueMatch, String> {
+    if !by_expression {
+        return Ok(ValueMatch::Exact(value.to_owned()));
+    }
+    usable(&format!("{path}.value"), value).map(ValueMatch::Expression)
+}
+
+fn usable(path: &str, text: &str) -> Result<Regex, String> {
+    expression(text).map_err(|error| {
+        let reason = error.to_string();
+        let reason = reason.lines().last().unwrap_or_default();
+        format!("{path}: {text:?} is no expression that can be used: {reason}")
+    })
 }
 
 fn path_match(path: &str, wanted: &HttpRouteRulesMatchesPath) -> Result<PathMatch, String> {
@@ -316,18 +322,12 @@ fn path_match(path: &str, wanted: &HttpRouteRulesMatchesPath) -> Result<PathMatc
     let absolute = value.starts_with('/');
     match wanted.r#type {
         Some(HttpRouteRulesMatchesPathType::RegularExpression) => {
-            expression(&value).map(PathMatch::Expression).map_err(|e| {
-                format!("{path}.value: {value:?} is no expression that can be used: {}", last_line(&e))
-            })
+            usable(&format!("{path}.value"), &value).map(PathMatch::Expression)
         }
         _ if !absolute => Err(format!("{path}.value: {value:?} does not begin with a slash; write /{value}")),
         Some(HttpRouteRulesMatchesPathType::Exact) => Ok(PathMatch::Exact(value)),
         None | Some(HttpRouteRulesMatchesPathType::PathPrefix) => Ok(PathMatch::Prefix(value)),
     }
-}
-
-fn last_line(error: &regex::Error) -> String {
-    error.to_string().lines().last().unwrap_or_default().to_owned()
 }
 
 fn method(method: &HttpRouteRulesMatchesMethod) -> Method {
