@@ -38,16 +38,16 @@ pub struct Release {
 }
 
 impl Release {
-    /// A healthy one that goes 20, 50, 100 % with 2 seconds each, by this analysis.
+    /// A healthy one that goes to 20 % for 4 s, 50 % for 2 s, 100 %, judged by this analysis.
     pub fn healthy(version: &str, analysis: Value) -> Release {
-        let pause = json!({"pause": {"duration": "2s"}});
+        let pause = |duration: &str| json!({"pause": {"duration": duration}});
         Release {
             version: version.to_owned(),
             fail_percent: 0,
             slow_percent: 0,
             slow_by: Duration::ZERO,
             analysis,
-            steps: json!([{"setWeight": 20}, pause, {"setWeight": 50}, pause]),
+            steps: json!([{"setWeight": 20}, pause("4s"), {"setWeight": 50}, pause("2s")]),
         }
     }
 }

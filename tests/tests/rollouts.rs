@@ -45,9 +45,11 @@ impl World {
     }
 
     /// Waits until the canary is held for this reason, then that nothing moves while more of its requests end.
-    async fn holds(&self, reason: &str) -> RolloutStatus {
+    async fn holds(&self, percent: i32, reason: &str) -> RolloutStatus {
         let held = format!("the step is held: {reason}");
-        let before = self.local.reaches(&held, SOON, |s| no_data(s).is_some_and(|m| m.contains(reason)));
+        let before = self.local.reaches(&held, SOON, |s| {
+            weight(s) == percent && no_data(s).is_some_and(|message| message.contains(reason))
+        });
         let before = before.await.unwrap();
         let ended = self.client.tally().ended;
         let more = wait_until("more requests end", SOON, async || {
@@ -57,7 +59,7 @@ impl World {
         more.await.unwrap();
         let after = self.local.status().unwrap();
         assert!(!matches!(after.phase, Phase::Aborted | Phase::Stable), "{after:?}");
-        assert_eq!(after.split.as_ref().map(|s| s.weight), before.split.as_ref().map(|s| s.weight));
+        assert_eq!(weight(&after), percent);
         assert_eq!(after.step, before.step);
         after
     }
@@ -100,6 +102,11 @@ fn analysis(address: &str) -> Value {
     })
 }
 
+/// The canary's share that the proxies have acknowledged.
+fn weight(status: &RolloutStatus) -> i32 {
+    status.split.as_ref().filter(|split| split.acknowledged).map_or(-1, |split| split.weight)
+}
+
 /// The reason of a measurement without data.
 fn no_data(status: &RolloutStatus) -> Option<&str> {
     let without = |m: &&penstock_crds::Measurement| m.verdict == Verdict::NoData && m.message.is_some();
@@ -110,8 +117,7 @@ fn no_data(status: &RolloutStatus) -> Option<&str> {
 async fn world_with_a_canary() -> World {
     let world = World::start().await;
     world.local.apply(&world.release("v2")).unwrap();
-    let begun =
-        world.local.reaches("v2 has traffic", SOON, |s| s.split.as_ref().is_some_and(|s| s.weight >= 20));
+    let begun = world.local.reaches("v2 has traffic", SOON, |s| weight(s) == 20);
     begun.await.unwrap();
     world
 }
@@ -144,7 +150,7 @@ async fn a_slow_canary_rolls_back() {
 async fn a_stopped_prometheus_holds_the_step_until_it_is_back() {
     let mut world = world_with_a_canary().await;
     world.prometheus.stop().unwrap();
-    world.holds("can't be reached").await;
+    world.holds(20, "can't be reached").await;
     world.prometheus.restart().await.unwrap();
     world.ships("v2").await;
 }
@@ -153,7 +159,7 @@ async fn a_stopped_prometheus_holds_the_step_until_it_is_back() {
 async fn a_prometheus_that_never_answers_holds_the_step_until_it_does() {
     let world = world_with_a_canary().await;
     world.prometheus.freeze().unwrap();
-    world.holds("gave no answer in time").await;
+    world.holds(20, "gave no answer in time").await;
     world.prometheus.thaw().unwrap();
     world.ships("v2").await;
 }
@@ -163,7 +169,8 @@ async fn a_wrong_address_holds_the_step_until_it_is_put_right() {
     let world = World::start().await;
     let nobody = format!("http://127.0.0.1:{}", port::free().unwrap());
     world.local.apply(&Release { analysis: analysis(&nobody), ..world.release("v2") }).unwrap();
-    let status = world.holds("can't be reached").await;
+    // Not even the first request may go to a canary that can't be judged.
+    let status = world.holds(0, "can't be reached").await;
     assert!(no_data(&status).unwrap().contains(&nobody), "{status:?}");
     world.local.apply(&world.release("v2")).unwrap();
     world.ships("v2").await;
@@ -178,7 +185,7 @@ async fn a_query_without_a_number_holds_the_step_until_it_is_put_right() {
         let mut release = world.release("v2");
         release.analysis["metrics"] = json!([{"name": "own", "prometheus": {"query": query, "max": "5"}}]);
         world.local.apply(&release).unwrap();
-        world.holds(reason).await;
+        world.holds(20, reason).await;
     }
     world.local.apply(&world.release("v2")).unwrap();
     world.ships("v2").await;
