@@ -1,6 +1,7 @@
 //! Sends a request to an endpoint of its revision.
 
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use crate::{expect, grpc, headers};
 /// Most endpoints that one request tries.
 const MAX_TRIED: usize = 8;
 
-/// A request made ready for an endpoint.
+/// A request made ready for an endpoint. Boxed, because it is handed on often.
 struct Outgoing {
     request: Request<RequestBody>,
     wire: Wire,
@@ -57,7 +58,7 @@ fn prepare(
     request: Request<Incoming>,
     revision: &Revision,
     peer: &HeaderValue,
-) -> Result<Outgoing, headers::BadHead> {
+) -> Result<Box<Outgoing>, headers::BadHead> {
     let wire = wire(&request, revision.protocol);
     let (mut parts, incoming) = request.into_parts();
     let mut extensions = std::mem::replace(&mut parts.extensions, Extensions::new());
@@ -67,7 +68,7 @@ fn prepare(
     let gate = expect::gate(&mut parts);
     let body = RequestBody::new(incoming, gate);
     let progress = body.progress();
-    Ok(Outgoing { request: Request::from_parts(parts, body), wire, progress, upgrade })
+    Ok(Box::new(Outgoing { request: Request::from_parts(parts, body), wire, progress, upgrade }))
 }
 
 /// gRPC needs HTTP/2 all the way.
@@ -79,14 +80,14 @@ fn wire(request: &Request<Incoming>, protocol: Protocol) -> Wire {
 async fn in_time(
     worker: &Worker,
     plan: &Plan,
-    outgoing: Outgoing,
+    outgoing: Box<Outgoing>,
     record: &mut Record,
-) -> Result<Answer, Refusal> {
+) -> Result<Box<Answer>, Refusal> {
     let (begun, progress) = (record.begun(), outgoing.progress.clone());
-    let delivery = deliver(worker, plan, outgoing, record);
+    let mut delivery = pin!(deliver(worker, plan, outgoing, record));
     let answer = match plan.timeout {
         Some(timeout) => {
-            timeout_at((begun + timeout).into(), delivery).await.unwrap_or(Err(Refusal::Timeout))
+            timeout_at((begun + timeout).into(), &mut delivery).await.unwrap_or(Err(Refusal::Timeout))
         }
         None => delivery.await,
     };
@@ -107,9 +108,9 @@ fn blame_client(refusal: Refusal, upload: Upload) -> Refusal {
 async fn deliver(
     worker: &Worker,
     plan: &Plan,
-    mut outgoing: Outgoing,
+    mut outgoing: Box<Outgoing>,
     record: &mut Record,
-) -> Result<Answer, Refusal> {
+) -> Result<Box<Answer>, Refusal> {
     let mut tried = Vec::new();
     let mut fresh = false;
     loop {
@@ -137,27 +138,27 @@ async fn deliver(
 
 /// What became of an attempt.
 enum Sent {
-    Answered(Answer),
+    Answered(Box<Answer>),
     /// A connection from the pool was dead; the request can be sent again.
-    Stale(Outgoing),
+    Stale(Box<Outgoing>),
     /// The endpoint took nothing.
-    NotTaken(Outgoing, io::Error),
+    NotTaken(Box<Outgoing>, io::Error),
 }
 
-async fn send(mut connection: Connection, outgoing: Outgoing) -> Result<Sent, Refusal> {
+async fn send(mut connection: Connection, outgoing: Box<Outgoing>) -> Result<Sent, Refusal> {
     let reused = connection.is_reused();
     let replay = if reused { replay(&outgoing.request) } else { None };
-    let Outgoing { request, wire, progress, upgrade } = outgoing;
+    let Outgoing { request, wire, progress, upgrade } = *outgoing;
     let mut error = match connection.send(request).await {
         Ok(response) => {
-            return Ok(Sent::Answered(Answer { response, connection, progress, upgrade }));
+            return Ok(Sent::Answered(Box::new(Answer { response, connection, progress, upgrade })));
         }
         Err(error) => error,
     };
     let Some(request) = error.take_message().or(replay) else {
         return Err(Refusal::Lost(error.into_error()));
     };
-    let outgoing = Outgoing { request, wire, progress, upgrade };
+    let outgoing = Box::new(Outgoing { request, wire, progress, upgrade });
     if reused {
         return Ok(Sent::Stale(outgoing));
     }

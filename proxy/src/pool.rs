@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::Either;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
@@ -85,7 +86,8 @@ pub(crate) struct Lease {
 }
 
 impl Pool {
-    /// A connection to `address`: an idle one, unless a `fresh` one is wanted, or a new one.
+    /// A connection to `address`: an idle one, unless a `fresh` one is wanted, or a new one. What is rare is boxed,
+    /// to keep the future of a request small.
     pub(crate) async fn connect(
         &self,
         address: SocketAddr,
@@ -95,9 +97,9 @@ impl Pool {
         match wire {
             Wire::Http1 => match self.take_idle(address).filter(|_| !fresh) {
                 Some(sender) => Ok(Connection { address, sender: Sender::Http1(sender), reused: true }),
-                None => open_http1(address).await,
+                None => Box::pin(open_http1(address)).await,
             },
-            Wire::Http2 => self.share_http2(address, fresh).await,
+            Wire::Http2 => Box::pin(self.share_http2(address, fresh)).await,
         }
     }
 
@@ -188,13 +190,13 @@ impl Connection {
     }
 
     /// Sends the request and waits for the head of the response. The error holds the request if none of it was sent.
-    pub(crate) async fn send(
+    pub(crate) fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
         match &mut self.sender {
-            Sender::Http1(sender) => sender.try_send_request(request).await,
-            Sender::Http2(http2) => http2.sender.try_send_request(request).await,
+            Sender::Http1(sender) => Either::Left(sender.try_send_request(request)),
+            Sender::Http2(http2) => Either::Right(http2.sender.try_send_request(request)),
         }
     }
 
