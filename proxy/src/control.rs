@@ -30,6 +30,9 @@ use crate::worker::Shared;
 /// How soon a port that is in use is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Most problems that are shown at a time.
+const MAX_PROBLEMS: usize = 200;
+
 type Name = (String, String);
 
 /// The one who knows all Rollouts.
@@ -93,6 +96,7 @@ impl Control {
         self.lanes.retain(|name, running| running.draft.is_some() || in_flight(&self.board, name) > 0);
         let settled = |running: &Running| running.draft.is_some() && running.listening.is_some();
         self.unsettled = self.memory.is_waiting() || !self.lanes.values().all(settled);
+        bound(&mut problems);
         self.tell(&problems);
         self.show(problems);
     }
@@ -184,6 +188,15 @@ impl Control {
         };
         let lanes = self.lanes.values().map(shown).collect();
         self.board.show(View { lanes, problems });
+    }
+}
+
+/// Keeps the first problems and says how many more there are.
+fn bound(problems: &mut Vec<String>) {
+    let more = problems.len().saturating_sub(MAX_PROBLEMS);
+    if more > 0 {
+        problems.truncate(MAX_PROBLEMS);
+        problems.push(format!("and {more} more problems; correct these first"));
     }
 }
 
