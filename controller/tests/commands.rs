@@ -44,7 +44,7 @@ fn object(namespace: &str, name: &str, weight: i32) -> Value {
     json!({
         "apiVersion": "penstock.dev/v1alpha1",
         "kind": "Rollout",
-        "metadata": {"name": name, "namespace": namespace},
+        "metadata": {"name": name, "namespace": namespace, "resourceVersion": "7"},
         "spec": {"selector": {}},
         "status": {
             "phase": "Progressing", "message": "on its way", "machine": {"any": ["thing"]},

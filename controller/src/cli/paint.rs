@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{IsTerminal, Write, stderr, stdout};
+use std::sync::{Mutex, PoisonError};
 
 use penstock_core::time::Time;
 use penstock_crds::{Phase, Role, Verdict};
@@ -100,9 +101,15 @@ pub(crate) fn clean(text: &str) -> String {
     text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// To the error output. There is nobody left to tell when that fails.
+/// To the error output, unless it was said just before: a watch looks again and again. There is nobody left to tell
+/// when that fails.
 pub(crate) fn complain(text: &str) {
-    let _ = writeln!(stderr(), "penstock: {text}");
+    static SAID: Mutex<String> = Mutex::new(String::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if *said != text {
+        text.clone_into(&mut said);
+        let _ = writeln!(stderr(), "penstock: {text}");
+    }
 }
 
 #[cfg(test)]

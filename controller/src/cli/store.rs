@@ -1,11 +1,11 @@
 //! The Rollouts of a folder as they were saved last, for reading only.
 
-use std::fs;
-use std::io::{ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use penstock_crds::Rollout;
+use penstock_driver::local::store::{Store, StoreError};
+use penstock_driver::local::{Home, Key};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -37,26 +37,26 @@ impl Saved {
 ///
 /// Errors: [`NotFound`] when nothing was ever saved there.
 pub(crate) fn all(dir: &Path) -> Result<Vec<Saved>> {
-    let state = dir.join(".penstock").join("state");
-    let entries = match fs::read_dir(&state) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let problem = format!("nothing was ever run in {}", dir.display());
-            bail!(NotFound(format!(
-                "{problem}: run `penstock local {0}`, or name another folder with --dir",
-                dir.display()
-            )))
-        }
-        entries => entries.with_context(|| format!("can't list {}", state.display()))?,
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        files.push(entry.with_context(|| format!("can't list {}", state.display()))?.path());
+    if !dir.join(".penstock").join("state").is_dir() {
+        let dir = dir.display();
+        let problem = format!("nothing was ever run in {dir}");
+        bail!(NotFound(format!("{problem}: run `penstock local {dir}`, or name another folder with --dir")))
     }
-    files.retain(|file| is_state(file));
-    files.sort();
-    let saved =
-        files.iter().filter_map(|file| load(file).map_err(|error| complain(&format!("{error:#}"))).ok());
-    Ok(saved.collect())
+    let store = Store::new(&Home::at(dir)?);
+    let load = |key: &Key| {
+        let saved = store.load(key)?;
+        Ok(saved.map(|saved| {
+            saved.warning.iter().for_each(|warning| complain(warning));
+            Saved { rollout: typed(&saved.object, key), object: saved.object }
+        }))
+    };
+    let complained = |loaded: Result<_, StoreError>| {
+        loaded.unwrap_or_else(|e| {
+            complain(&e.to_string());
+            None
+        })
+    };
+    Ok(store.keys()?.iter().filter_map(|key| complained(load(key))).collect())
 }
 
 /// The Rollout of a name, or of `NAMESPACE/NAME`.
@@ -85,41 +85,14 @@ pub(crate) fn find(dir: &Path, name: &str, namespace: Option<&str>) -> Result<Sa
     }
 }
 
-fn is_state(file: &Path) -> bool {
-    let hidden = file.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-    !hidden && file.extension().is_some_and(|extension| extension == "json")
-}
-
-/// Reads a file; the version before stands in for one that is damaged.
-fn load(file: &Path) -> Result<Saved> {
-    read(file).or_else(|error| {
-        let before = read(&file.with_extension("json.bak")).map_err(|_| error)?;
-        complain(&format!("{} is damaged: this is the version before", file.display()));
-        Ok(before)
-    })
-}
-
-/// No state is larger; what is, is none.
-const MOST: u64 = 16 * 1024 * 1024;
-
-fn read(file: &Path) -> Result<Saved> {
-    let name = || format!("can't read {}", file.display());
-    let mut bytes = Vec::new();
-    fs::File::open(file).with_context(name)?.take(MOST).read_to_end(&mut bytes).with_context(name)?;
-    let object: Value = serde_json::from_slice(&bytes).with_context(name)?;
-    let rollout = typed(&object, file);
-    Ok(Saved { object, rollout })
-}
-
 /// A spec that is refused may have fields of wrong types; the status is to be seen all the same.
-fn typed(object: &Value, file: &Path) -> Rollout {
+fn typed(object: &Value, key: &Key) -> Rollout {
     Rollout::deserialize(object).unwrap_or_else(|_| {
         let part = |name: &str| object.get(name).cloned().unwrap_or_default();
         let mut rollout = Rollout::new("", Default::default());
         rollout.metadata = serde_json::from_value(part("metadata")).unwrap_or_default();
         rollout.status = serde_json::from_value(part("status")).ok();
-        let stem = || file.file_stem().map(PathBuf::from).unwrap_or_default().display().to_string();
-        rollout.metadata.name.get_or_insert_with(stem);
+        rollout.metadata.name.get_or_insert_with(|| key.name().to_owned());
         rollout
     })
 }

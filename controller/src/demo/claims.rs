@@ -20,7 +20,7 @@ pub(crate) struct Claim {
 pub(crate) fn table(account: &Account, ended: &[Ended]) -> String {
     let mut text = format!(
         "{:<8} {:<39} {:>9} {:>7} {:>10}  {:<22} {}\n",
-        "release", "", "requests", "failed", "p99", "outcome", "first bad response to zero traffic"
+        "release", "", "requests", "failed", "p99", "outcome", "first bad to zero"
     );
     for end in ended {
         let Some(window) = window(account, end) else { continue };

@@ -58,12 +58,14 @@ impl Screen {
             return lines.for_each(|line| say(&line));
         }
         let clear = if std::mem::take(&mut self.blank) { "\x1b[2J" } else { "" };
-        let lines: String = self.picture(shown).lines().map(|line| format!("{line}\x1b[K\n")).collect();
+        let width = terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
+        let picture = self.picture(shown, width);
+        let lines: String = picture.lines().map(|line| format!("{line}\x1b[K\n")).collect();
         let mut out = stdout().lock();
         let _ = write!(out, "{clear}\x1b[H{lines}\x1b[J").and_then(|()| out.flush());
     }
 
-    fn picture(&self, shown: Shown<'_>) -> String {
+    fn picture(&self, shown: Shown<'_>, width: usize) -> String {
         let paint = self.paint;
         let seconds = shown.elapsed.as_secs();
         let window = shown.account.and_then(|account| account.windows().last());
@@ -83,7 +85,7 @@ impl Screen {
         text += "\n";
         let from = shown.told.len().saturating_sub(LINES);
         for decision in shown.told.iter().skip(from) {
-            text += &format!("{}\n", colored(paint, decision, shown.versions));
+            text += &format!("{}\n", colored(paint, decision, shown.versions, width));
         }
         text
     }
@@ -131,14 +133,27 @@ fn sentence(decision: &DecisionRecord, versions: &BTreeMap<String, &'static str>
     versions.iter().fold(text, |text, (revision, version)| text.replace(revision.as_str(), version))
 }
 
-fn colored(paint: Paint, decision: &DecisionRecord, versions: &BTreeMap<String, &'static str>) -> String {
-    let text = sentence(decision, versions);
+/// As much of a sentence as fits into a line.
+fn colored(
+    paint: Paint,
+    decision: &DecisionRecord,
+    versions: &BTreeMap<String, &'static str>,
+    width: usize,
+) -> String {
+    let text = shortened(&sentence(decision, versions), width);
     match decision.what.as_str() {
         "Aborted" => paint.ink(Ink::Red, &text),
         "Completed" | "Deployed" => paint.ink(Ink::Green, &text),
         "Held" | "Paused" | "Refused" | "Repaired" => paint.ink(Ink::Yellow, &text),
         _ => text,
     }
+}
+
+fn shortened(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// The word for how a release ended.
