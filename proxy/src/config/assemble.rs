@@ -293,9 +293,17 @@ mod tests {
     #[test]
     fn the_split_and_the_marked_revision_are_found() {
         let marks = "  - matches: [{headers: [{name: x-canary, value: always}]}]\n    backendRefs: [{name: shop-v2, port: 80}]";
-        let (drafts, problems) = assemble(&mut Memory::default(), &route(1, marks), Instant::now());
-        assert_eq!((problems.len(), drafts[0].route.split), (0, Some(0)));
-        assert_eq!(drafts[0].route.marked.as_deref(), Some("v2"));
+        let generation = "penstock.dev/generation:";
+        for (annotation, marked) in [
+            ("penstock.dev/mark: x-canary=always,", Some("v2")),
+            ("penstock.dev/mark: x-canary=never,", None),
+            ("", None),
+        ] {
+            let text = route(1, marks).replace(generation, &format!("{annotation} {generation}"));
+            let (drafts, problems) = assemble(&mut Memory::default(), &text, Instant::now());
+            assert_eq!((problems.len(), drafts[0].route.split), (0, Some(0)), "{problems:?}");
+            assert_eq!(drafts[0].route.marked.as_deref(), marked, "{annotation}");
+        }
     }
 
     #[test]

@@ -80,7 +80,8 @@ pub(crate) fn translate(
         translated.push(reader.rule(rule, &mut backends, notes)?);
     }
     let split = split(&translated);
-    let marked = split.and_then(|split| marked(&translated, split, &backends));
+    let mark = annotation(route, object::MARK).and_then(|mark| mark.split_once('='));
+    let marked = mark.and_then(|mark| marked(&translated, mark, &backends));
     let (generation, parent) = (generation(route)?, parent(route, namespace)?);
     note_unsupported(route, notes);
     let (sticky, limits) = (sticky(route, notes), limits(route, notes));
@@ -161,14 +162,18 @@ fn split(rules: &[Rule]) -> Option<usize> {
     plain.or_else(|| rules.iter().position(|rule| rule.backends.len() > 1))
 }
 
-fn marked(rules: &[Rule], split: usize, backends: &[Backend]) -> Option<String> {
-    let known = |revision: &str| rules[split].backends.iter().any(|(b, _)| backends[*b].revision == revision);
-    rules.iter().enumerate().filter(|(i, _)| *i != split).find_map(|(_, rule)| {
-        let by_header = rule.matches.iter().any(|m| !m.headers.is_empty());
+/// The only backend of the rule that asks for the mark's header and its value. Rules with other headers are their
+/// writers' own.
+fn marked(rules: &[Rule], (name, value): (&str, &str), backends: &[Backend]) -> Option<String> {
+    let asks = |m: &Match| {
+        m.headers.iter().any(|(header, wanted)| {
+            header.as_str().eq_ignore_ascii_case(name) && matches!(wanted, ValueMatch::Exact(v) if v == value)
+        })
+    };
+    rules.iter().filter(|rule| rule.matches.iter().any(asks)).find_map(|rule| {
         let mut used = rule.backends.iter().filter(|(_, weight)| *weight > 0);
         let (Some((backend, _)), None) = (used.next(), used.next()) else { return None };
-        let revision = &backends[*backend].revision;
-        (by_header && known(revision)).then(|| revision.clone())
+        Some(backends[*backend].revision.clone())
     })
 }
 
