@@ -63,7 +63,8 @@ fn requests_without_a_key_go_by_turns() {
 fn marked_requests_go_to_the_canary_at_any_weight() {
     let marks =
         "{matches: [{headers: [{name: x-canary, value: always}]}], backendRefs: [{name: shop-v2, port: 80}]}";
-    let shop = Shop::open(Split::new(1, 100, 0).and_rule(marks));
+    let split = Split::new(1, 100, 0).annotation("penstock.dev/mark", "x-canary=always").and_rule(marks);
+    let shop = Shop::open(split);
     let mut client = shop.client();
     assert_eq!(client.get("/", "x-canary: always\r\n").text(), "v2");
     assert_eq!(client.get("/", "x-canary: never\r\n").text(), "v1");
