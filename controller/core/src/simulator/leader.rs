@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::world::{Late, Look, Nature, World, counted};
+use super::proxy::counted;
+use super::world::{Late, Look, Nature, World};
 use crate::advance::{questions, step_under};
 use crate::decision::Action;
 use crate::observation::{Observation, Route};

@@ -8,6 +8,8 @@
 mod checks;
 mod faults;
 mod leader;
+mod people;
+mod proxy;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use super::faults::Faults;
 use super::leader::Leader;
+use super::people::strategy;
+use super::proxy::{Ended, Proxy};
 use super::{Promise, checks};
 use crate::decision::{Action, Decision};
-use crate::observation::{Order, OrderKind, Pods, Report};
+use crate::observation::{Order, Pods};
 use crate::revision::Revision;
-use crate::sample::Counts;
-use crate::split::{Split, Weight};
+use crate::split::Split;
 use crate::state::State;
-use crate::strategy::{Analysis, Check, Metric, Step, Strategy};
+use crate::strategy::Strategy;
 use crate::time::Time;
 
 /// What a revision is really like.
@@ -25,19 +26,6 @@ pub(crate) enum Nature {
     Slow,
     NeverReady,
     CrashLooping,
-}
-
-/// Requests, failures and slow ones of each revision that have ended.
-pub(crate) type Ended = BTreeMap<Revision, (u64, u64, u64)>;
-
-/// One proxy.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Proxy {
-    pub(crate) split: Split,
-    pub(crate) in_flight: BTreeMap<Revision, Vec<u8>>,
-    /// Requests, failures and slow ones that have ended.
-    pub(crate) ended: Ended,
-    pub(crate) reports: VecDeque<Report>,
 }
 
 /// What a leader saw when it decided.
@@ -140,84 +128,7 @@ impl World {
         self.hostile && self.faults.strike(&mut self.rng, fault)
     }
 
-    fn people(&mut self) {
-        use Nature::{CrashLooping, Failing, Healthy, NeverReady, Slow};
-        if self.strike("order") {
-            let kind = self.any_order();
-            self.order(kind);
-        }
-        if self.strike("template changes") {
-            let natures = [Healthy, Healthy, Healthy, Healthy, Failing, Slow, NeverReady, CrashLooping];
-            match self.rng.u8(0..4) {
-                0 => {
-                    self.strategy.revision =
-                        self.state.stable.clone().unwrap_or(self.strategy.revision.clone())
-                }
-                1 => {
-                    let kept: Vec<&Revision> = self.pods.keys().collect();
-                    if let Some(any) = self.rng.choice(kept) {
-                        self.strategy.revision = any.clone();
-                    }
-                }
-                _ => {
-                    let nature = self.rng.choice(natures).unwrap_or(Healthy);
-                    self.new_revision(nature);
-                }
-            }
-        }
-        if self.edits && self.strike("route edited by hand") {
-            self.edit();
-        }
-        if self.strike("spec changes") {
-            match self.rng.u8(0..4) {
-                0 => self.strategy.paused = !self.strategy.paused,
-                1 => self.strategy.replicas = self.rng.u32(1..=6),
-                2 => self.strategy.steps = steps(&mut self.rng),
-                _ => self.strategy.marks_canary = !self.strategy.marks_canary,
-            }
-        }
-    }
-
-    /// Somebody swaps the weights that stand in the router's object.
-    fn edit(&mut self) {
-        let Some(route) = &mut self.route else { return };
-        let swapped: Vec<Weight> = route.weights.values().rev().copied().collect();
-        route.weights.values_mut().zip(swapped).for_each(|(weight, other)| *weight = other);
-    }
-
-    /// In the calm: whatever waits for a person gets its word.
-    fn person_on_call(&mut self) {
-        let Some(release) = &self.state.release else { return };
-        if self.state.phase() != crate::state::Phase::Paused || !self.orders.is_empty() {
-            return;
-        }
-        let kind = if release.paused.is_some() { OrderKind::Resume } else { OrderKind::Promote };
-        self.order(kind);
-    }
-
-    fn any_order(&mut self) -> OrderKind {
-        let kept: Vec<Revision> = self.pods.keys().cloned().collect();
-        if self.state.release.as_ref().is_some_and(|r| r.paused.is_some()) && self.rng.bool() {
-            return OrderKind::Resume;
-        }
-        match self.rng.u8(0..12) {
-            0..=2 => OrderKind::Abort,
-            3..=4 => OrderKind::Promote,
-            5 => OrderKind::PromoteFull,
-            6..=7 => OrderKind::Pause,
-            8 => OrderKind::Resume,
-            9..=10 => OrderKind::Retry,
-            _ => OrderKind::Undo(self.rng.choice(kept).filter(|_| self.ordered.is_multiple_of(2))),
-        }
-    }
-
-    fn order(&mut self, kind: OrderKind) {
-        self.ordered += 1;
-        let id = format!("order-{}", self.ordered);
-        self.orders.push(Order { id, kind, who: "ann".into(), reason: String::new(), at: self.now });
-    }
-
-    fn new_revision(&mut self, nature: Nature) {
+    pub(super) fn new_revision(&mut self, nature: Nature) {
         let name = format!("r{}", self.natures.len() + 1);
         let revision = Revision::new(name).unwrap();
         self.natures.insert(revision.clone(), nature);
@@ -369,103 +280,5 @@ impl World {
             self.strategy.steps,
             lines.join("\n")
         )
-    }
-}
-
-impl Proxy {
-    fn report(&self) -> Report {
-        let in_flight = self.in_flight.iter().map(|(r, all)| (r.clone(), all.len() as u64)).collect();
-        Report { split: self.split.clone(), in_flight }
-    }
-
-    fn begin_requests(&mut self, rng: &mut fastrand::Rng) {
-        for revision in self.split.weights.keys() {
-            self.ended.entry(revision.clone()).or_default();
-        }
-        if self.split.weights.is_empty() {
-            return;
-        }
-        for _ in 0..rng.u8(8..=16) {
-            let marked = self.split.marked.clone().filter(|_| rng.u8(0..10) == 0);
-            let revision = marked.unwrap_or_else(|| self.pick(rng.u8(0..100)));
-            self.in_flight.entry(revision).or_default().push(rng.u8(0..4));
-        }
-    }
-
-    fn pick(&self, mut dice: u8) -> Revision {
-        for (revision, weight) in &self.split.weights {
-            if dice < weight.percent() {
-                return revision.clone();
-            }
-            dice -= weight.percent();
-        }
-        self.split.weights.keys().next().cloned().unwrap()
-    }
-
-    fn end_requests(&mut self, natures: &BTreeMap<Revision, Nature>) {
-        for (revision, all) in &mut self.in_flight {
-            let nature = natures.get(revision).copied().unwrap_or(Nature::Healthy);
-            let ended = self.ended.entry(revision.clone()).or_default();
-            all.retain_mut(|left| {
-                if *left > 0 {
-                    *left -= 1;
-                    return true;
-                }
-                ended.0 += 1;
-                let every_other = !ended.0.is_multiple_of(2);
-                ended.1 += u64::from(nature == Nature::Failing && every_other);
-                ended.2 += u64::from(nature == Nature::Slow && every_other);
-                false
-            });
-        }
-        self.in_flight.retain(|_, all| !all.is_empty());
-    }
-}
-
-/// Counters of one revision, as a metric counts them.
-pub(crate) fn counted(check: &Check, ended: (u64, u64, u64)) -> Counts {
-    let (total, failed, slow) = ended;
-    Counts { total, bad: if matches!(check, Check::Latency { .. }) { slow } else { failed } }
-}
-
-fn steps(rng: &mut fastrand::Rng) -> Vec<Step> {
-    let mut weight = 0;
-    let mut steps = Vec::new();
-    for _ in 0..rng.u8(0..4) {
-        // Between 1 and 4 % of this little traffic is too little to judge by in the time that there is.
-        weight = rng.u8(weight..=100).max(if rng.u8(0..10) == 0 { weight } else { 5 });
-        weight = if (1..5).contains(&weight) { 5 } else { weight };
-        steps.push(Step::SetWeight(Weight::new(weight).unwrap()));
-        let pause = match rng.u8(0..8) {
-            0 => Step::Pause(None),
-            _ => Step::Pause(Some(Duration::from_secs(rng.u64(0..6)))),
-        };
-        steps.push(pause);
-    }
-    steps
-}
-
-fn strategy(rng: &mut fastrand::Rng) -> Strategy {
-    let errors = Metric { name: "errors".into(), check: Check::ErrorRate { max: 0.01 } };
-    let limit = Duration::from_millis(500);
-    let slow = Metric { name: "slow".into(), check: Check::Latency { limit, max: 0.01 } };
-    let query = "q".to_owned();
-    let own = Metric { name: "own".into(), check: Check::Value { query, min: None, max: Some(5.0) } };
-    let metrics = if rng.bool() { vec![errors, slow] } else { vec![errors, slow, own] };
-    Strategy {
-        revision: Revision::new("r0").unwrap(),
-        replicas: rng.u32(1..=6),
-        steps: steps(rng),
-        paused: false,
-        marks_canary: rng.u8(0..4) == 0,
-        analysis: Analysis {
-            interval: Duration::from_secs(rng.u64(1..=3)),
-            min_requests: rng.u64(4..=20), /* with up to three proxies, four requests show one that fails */
-            alpha: 0.001,
-            failure_limit: rng.u32(0..3),
-            metrics,
-        },
-        progress_deadline: Duration::from_secs(30),
-        history_limit: rng.usize(0..4),
     }
 }

@@ -7,8 +7,8 @@ use penstock_core::state::State;
 use penstock_core::time::Time;
 use tokio::sync::watch;
 
-use super::files;
 use super::home::Key;
+use super::routes;
 use super::store::StoreError;
 use super::world::{Applied, LocalWorld, Site, now};
 use crate::turn::{Memory, turn};
@@ -95,10 +95,8 @@ async fn until(at: Option<Time>) {
 /// A Rollout that is deleted: first its route goes, then, when its last request has ended, its pods.
 pub(super) async fn take_down(site: &Site, key: &Key) {
     tracing::info!(rollout = %key, "deleted: it is taken down");
-    for end in ["httproute.json", "service.json"] {
-        let path = site.home.proxy().join(format!("{}.{end}", key.stem()));
-        let _ = files::remove(&path).inspect_err(|error| tracing::error!(rollout = %key, %error, "deletion"));
-    }
+    let gone = routes::remove(&site.home, key);
+    let _ = gone.inspect_err(|error| tracing::error!(rollout = %key, %error, "deletion"));
     let _ = tokio::time::timeout(LAST_REQUESTS, last_request_ended(site, key)).await;
     for revision in site.supervisor.look().remove(key).unwrap_or_default().into_keys() {
         site.supervisor.delete(key, &revision);

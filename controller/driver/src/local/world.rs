@@ -2,37 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use penstock_core::decision::{Action, Decision, What};
-use penstock_core::observation::{Observation, Pods, Report, Route};
+use penstock_core::observation::{Observation, Pods, Report};
 use penstock_core::revision::Revision;
-use penstock_core::sample::{Answer, NoData, Question};
+use penstock_core::sample::{Answer, Question};
 use penstock_core::split::{Generation, Split, Weight};
 use penstock_core::state::State;
 use penstock_core::time::Time;
-use penstock_crds::{Account, Admitted, Facts, RolloutStatus, Source, Sticky, refused, report};
+use penstock_crds::{Account, Admitted, Facts, RolloutStatus, Sticky, refused, report};
 use penstock_proxy_api::{RolloutStatus as Served, Status};
 use penstock_routers::gateway::{self, Shape};
-use penstock_routers::service::{Apex, apex};
+use penstock_routers::service::Apex;
 use penstock_signals::RolloutName;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::files::{self, Care, FileError};
+use super::files::FileError;
 use super::home::{Home, Key};
+use super::numbers::Numbers;
 use super::orders::Orders;
 use super::pods::{Group, Supervisor};
 use super::revisions::{Kept, Revisions, Target};
+use super::routes;
 use super::store::{Store, StoreError, Version};
-use crate::ask::SourceError;
-use crate::ask::prometheus::PrometheusSource;
 use crate::ask::proxies::Proxies;
 use crate::ports::{ActError, Record, SaveError, World};
-
-/// A metric source answers in this time, or has no data.
-const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What all Rollouts of a folder share.
 pub struct Site {
@@ -67,15 +63,6 @@ pub struct Applied {
     pub problem: Option<String>,
 }
 
-/// Where numbers come from.
-#[derive(Clone)]
-enum Numbers {
-    Proxies,
-    Prometheus(PrometheusSource),
-    /// It can't be asked, for this reason.
-    Nobody(String),
-}
-
 /// The world of one Rollout.
 pub struct LocalWorld {
     site: Arc<Site>,
@@ -98,7 +85,7 @@ impl LocalWorld {
     /// Errors: its file is damaged beyond the version before, or can't be read.
     pub fn open(site: Arc<Site>, key: Key, applied: Applied) -> Result<(LocalWorld, State), StoreError> {
         let mut world = LocalWorld {
-            numbers: numbers(&applied.admitted.facts.source),
+            numbers: Numbers::of(&applied.admitted.facts.source),
             site,
             key,
             applied,
@@ -138,7 +125,7 @@ impl LocalWorld {
             self.generation += 1;
         }
         if applied.admitted.facts.source != self.applied.admitted.facts.source {
-            self.numbers = numbers(&applied.admitted.facts.source);
+            self.numbers = Numbers::of(&applied.admitted.facts.source);
         }
         self.applied = applied;
     }
@@ -173,10 +160,6 @@ impl LocalWorld {
         self.site.supervisor.scale(group)
     }
 
-    fn route_path(&self) -> std::path::PathBuf {
-        self.site.home.proxy().join(format!("{}.httproute.json", self.key.stem()))
-    }
-
     fn shape(&self) -> Shape {
         let facts = self.facts();
         Shape {
@@ -195,66 +178,15 @@ impl LocalWorld {
         }
     }
 
-    /// The split that stands in the HTTPRoute. What else stands there is put right at once: it changes no weight.
-    fn look_at_route(&self) -> Route {
-        let path = self.route_path();
-        let read = files::read(&path).map_err(|error| error.to_string());
-        let Some(bytes) = (match read {
-            Ok(bytes) => bytes,
-            Err(why) => return unreadable(&why),
-        }) else {
-            return Route::Absent;
-        };
-        let value = serde_json::from_slice::<Value>(&bytes);
-        let value = match value {
-            Ok(value) => value,
-            Err(why) => return unreadable(&format!("{}: {why}; it is written anew", path.display())),
-        };
-        let split = match gateway::read(&value) {
-            Ok(split) => split,
-            Err(why) => return unreadable(&format!("{}: {why}; it is written anew", path.display())),
-        };
-        if !split.weights.is_empty() && !gateway::stands(&value, &split, &self.shape()) {
-            let _ = self.write_route(&split).inspect_err(|error| tracing::warn!(%error, "HTTPRoute"));
-        }
-        Route::Found(split)
-    }
-
-    /// Writes a split into the HTTPRoute; one that can't be understood is written anew.
-    fn write_route(&self, split: &Split) -> Result<(), FileError> {
-        let path = self.route_path();
-        let before = files::read(&path)?.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        let known = before.filter(|value| gateway::read(value).is_ok());
-        let newer =
-            known.as_ref().and_then(|v| gateway::read(v).ok()).filter(|s| s.generation > split.generation);
-        if newer.is_some() {
-            return Ok(());
-        }
-        let route = match known {
-            Some(mut route) => {
-                gateway::write(&mut route, split, &self.shape());
-                route
-            }
-            None => gateway::new(split, &self.shape()),
-        };
-        write_object(&path, &route)
-    }
-
-    fn write_service(&self) -> Result<(), FileError> {
+    fn apex(&self) -> Apex {
         let facts = self.facts();
-        let service = apex(&Apex {
+        Apex {
             namespace: facts.namespace.clone(),
             rollout: facts.name.clone(),
             name: facts.service.name.clone(),
             port: facts.service.port,
             target_port: self.applied.port,
-        });
-        let path = self.site.home.proxy().join(format!("{}.service.json", self.key.stem()));
-        let text = serde_json::to_vec_pretty(&service).unwrap_or_default();
-        if files::read(&path)?.is_some_and(|there| there == text) {
-            return Ok(());
         }
-        files::write(&path, &text, Care::Quick)
     }
 
     fn scale(&self, revision: &Revision, target: Target) -> Result<(), String> {
@@ -316,7 +248,7 @@ impl World for LocalWorld {
         let (numbers, site, name) = (self.numbers.clone(), Arc::clone(&self.site), rollout_name(&self.key));
         let (answers, answered) = (Arc::clone(&self.answers), Arc::clone(&self.answered));
         self.asked = Some(tokio::spawn(async move {
-            let new = answer(numbers, &site, &name, &questions).await;
+            let new = numbers.answer(&site, &name, &questions).await;
             let mut waiting = answers.lock().unwrap_or_else(PoisonError::into_inner);
             // The last answers are enough: counters are raw, so the newest ones tell all.
             *waiting = new;
@@ -340,7 +272,7 @@ impl World for LocalWorld {
         let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
         Observation {
             revisions: Some(pods),
-            route: self.look_at_route(),
+            route: routes::look(&self.site.home, &self.key, &self.shape()),
             proxies: Some(proxies.collect()),
             answers,
             orders: waiting.orders,
@@ -375,7 +307,9 @@ impl World for LocalWorld {
     async fn act(&mut self, action: &Action) -> Result<(), ActError> {
         let (operation, done) = match action {
             Action::Route(split) => {
-                let done = self.write_service().and_then(|()| self.write_route(split));
+                let home = &self.site.home;
+                let served = routes::serve(home, &self.key, &self.apex());
+                let done = served.and_then(|()| routes::write(home, &self.key, split, &self.shape()));
                 (format!("route split {} of {}", split.generation, self.key), done.map_err(|e| e.to_string()))
             }
             Action::Scale { revision, replicas, generation } => {
@@ -403,44 +337,6 @@ impl World for LocalWorld {
             tracing::warn!(rollout, ?what, revision, weight, who, "{why}");
         } else {
             tracing::info!(rollout, ?what, revision, weight, who, "{why}");
-        }
-    }
-}
-
-fn unreadable(why: &str) -> Route {
-    tracing::warn!("the HTTPRoute can't be used: {why}");
-    Route::Unknown
-}
-
-fn write_object(path: &std::path::Path, object: &Value) -> Result<(), FileError> {
-    let bytes = serde_json::to_vec_pretty(object).map_err(|e| FileError::new("write", path, e.into()))?;
-    files::write(path, &bytes, Care::Quick)
-}
-
-fn numbers(source: &Source) -> Numbers {
-    match source {
-        Source::Proxy => Numbers::Proxies,
-        Source::Prometheus { address } => match PrometheusSource::new(address, ASK_TIMEOUT) {
-            Ok(source) => Numbers::Prometheus(source),
-            Err(error @ (SourceError::Address { .. } | SourceError::Client(_))) => {
-                Numbers::Nobody(error.to_string())
-            }
-        },
-    }
-}
-
-async fn answer(numbers: Numbers, site: &Site, name: &RolloutName, questions: &[Question]) -> Vec<Answer> {
-    let admin = std::slice::from_ref(&site.admin);
-    match numbers {
-        Numbers::Proxies => site.scrape.ask(admin, name, questions, now()).await,
-        Numbers::Prometheus(source) => source.ask(name, questions, now()).await,
-        Numbers::Nobody(why) => {
-            let silent = |q: &Question| Answer {
-                metric: q.metric.clone(),
-                revision: q.revision.clone(),
-                result: Err(NoData(why.clone())),
-            };
-            questions.iter().map(silent).collect()
         }
     }
 }
