@@ -5,11 +5,13 @@ use std::io::{IsTerminal, stderr};
 use std::path::Path;
 use std::sync::Mutex;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use penstock_driver::local::run::{Options, run};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use super::store::NotFound;
 use super::{Exit, Place};
 
 #[derive(Debug, Args)]
@@ -37,12 +39,16 @@ impl Local {
     pub(super) fn run(self, place: &Place) -> Result<Exit> {
         start_log();
         let dir = self.folder.unwrap_or_else(|| place.dir.clone());
+        if !dir.is_dir() {
+            bail!(NotFound(format!("there is no folder {}: make it, or name another one", dir.display())));
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .context("start the runtime")?;
-        runtime.block_on(run(Options { dir, keep: self.keep }, interrupted()))?;
+        let options = Options { dir, keep: self.keep };
+        runtime.block_on(async { run(options, interrupted()).await })?;
         Ok(Exit::Good)
     }
 }
@@ -67,21 +73,24 @@ fn filter() -> EnvFilter {
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
-/// Ctrl-C or SIGTERM. A second one ends the process at once; pods and proxy then go on.
-pub(crate) async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
+/// Ctrl-C or SIGTERM, from this call on. A second one ends the process at once; pods and proxy then go on.
+///
+/// To be called inside a tokio runtime.
+pub(crate) fn interrupted() -> impl Future<Output = ()> {
+    let both = signal(SignalKind::interrupt()).and_then(|i| Ok((i, signal(SignalKind::terminate())?)));
+    async move {
+        let Ok((mut interrupt, mut terminate)) = both else { return std::future::pending().await };
+        either(&mut interrupt, &mut terminate).await;
+        tokio::spawn(async move {
+            either(&mut interrupt, &mut terminate).await;
+            std::process::exit(130);
+        });
+    }
+}
+
+async fn either(interrupt: &mut Signal, terminate: &mut Signal) {
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
+        _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        }
-        std::process::exit(130);
-    });
 }
