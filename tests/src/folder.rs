@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use penstock_crds::{Rollout, RolloutStatus};
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::manifest::Manifest;
@@ -23,6 +23,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Folder {
     penstock: Option<Server>,
+    /// How much was printed before the last start, in bytes.
+    printed: usize,
     mark: String,
     _guard: Guard,
     root: TempDir,
@@ -50,7 +52,7 @@ impl Folder {
         let root = tempfile::Builder::new().prefix("penstock-test-").tempdir_in(place)?;
         std::fs::create_dir(root.path().join("shop"))?;
         let mark = root.path().display().to_string();
-        Ok(Folder { penstock: None, _guard: Guard::start(&mark, root.path())?, mark, root })
+        Ok(Folder { penstock: None, printed: 0, _guard: Guard::start(&mark, root.path())?, mark, root })
     }
 
     /// A folder that runs, with a first version in service.
@@ -93,6 +95,7 @@ impl Folder {
     pub fn start(&mut self, arguments: &[&str]) -> Result<()> {
         let mut command = self.command()?;
         command.arg("local").args(arguments);
+        self.printed = std::fs::read(self.log_path()).map_or(0, |bytes| bytes.len());
         self.penstock = Some(Server::start("penstock local", &mut command, &self.log_path())?);
         Ok(())
     }
@@ -100,6 +103,18 @@ impl Folder {
     /// SIGKILL, and nothing else.
     pub fn kill(&mut self) -> Result<()> {
         self.end(Signal::KILL).map(drop)
+    }
+
+    /// SIGKILL within a millisecond or two of the moment at which the saved status is as wanted.
+    pub async fn kill_when(&mut self, name: &str, wanted: impl Fn(&RolloutStatus) -> bool) -> Result<()> {
+        let begun = Instant::now();
+        while !self.status(name).is_ok_and(|status| wanted(&status)) {
+            if begun.elapsed() > PATIENCE {
+                bail!("the moment to kill penstock did not come: {}", Brief(&self.status(name)?));
+            }
+            tokio::task::yield_now().await;
+        }
+        self.kill()
     }
 
     /// Sends a signal, and waits until `penstock local` has ended; within [`PATIENCE`].
@@ -110,14 +125,25 @@ impl Folder {
         Ok((penstock.wait(PATIENCE)?, begun.elapsed()))
     }
 
+    /// Stops `penstock local` in mid-thought, until [`Folder::thaw`].
+    pub fn freeze(&self) -> Result<()> {
+        self.penstock.as_ref().context("penstock local does not run")?.signal(Signal::STOP)
+    }
+
+    /// Ends [`Folder::freeze`].
+    pub fn thaw(&self) -> Result<()> {
+        self.penstock.as_ref().context("penstock local does not run")?.signal(Signal::CONT)
+    }
+
     /// Waits until `penstock local` has ended by itself.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         self.penstock.take().context("penstock local does not run")?.wait(PATIENCE)
     }
 
-    /// Everything that `penstock local` has printed, all runs.
+    /// Everything that `penstock local` has printed since its last start.
     pub fn log(&self) -> String {
-        std::fs::read(self.log_path()).map_or_else(|_| String::new(), |b| String::from_utf8_lossy(&b).into())
+        let bytes = std::fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(bytes.get(self.printed..).unwrap_or_default()).into_owned()
     }
 
     /// Waits until `penstock local` has printed one line with all these parts, and gives it back.
@@ -198,6 +224,18 @@ impl Folder {
         self.processes().into_iter().filter_map(name).collect()
     }
 
+    /// SIGKILL for a pod of a revision.
+    pub fn kill_pod(&self, of: &str) -> Result<()> {
+        let of_it = |p: &Process| matches!(&p.kind, Kind::Pod { revision, .. } if revision == of);
+        let pod = self.processes().into_iter().find(of_it).with_context(|| format!("{of} has no pod"))?;
+        Ok(kill_process(pod.pid, Signal::KILL)?)
+    }
+
+    /// SIGKILL for the proxy.
+    pub fn kill_proxy(&self) -> Result<()> {
+        Ok(kill_process(self.proxy()?.pid, Signal::KILL)?)
+    }
+
     /// The proxy's process.
     pub fn proxy(&self) -> Result<Process> {
         self.processes().into_iter().find(|p| p.kind == Kind::Proxy).context("no proxy runs")
@@ -252,7 +290,7 @@ impl Folder {
         }
         eprintln!("--- running: {:?}", self.processes());
         if self.penstock.is_none() {
-            eprintln!("--- log of penstock local:\n{}", self.log());
+            eprintln!("--- penstock local printed:\n{}", self.log());
         }
     }
 }

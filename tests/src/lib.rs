@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod server;
 pub mod traffic;
 pub mod wait;
+pub mod world;
 
 pub use backend::Backend;
 pub use client::{Client, Tally};
@@ -28,3 +29,4 @@ pub use prometheus::Prometheus;
 pub use proxy::Proxy;
 pub use traffic::Traffic;
 pub use wait::wait_until;
+pub use world::World;

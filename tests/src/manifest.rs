@@ -27,6 +27,8 @@ pub struct Manifest {
     pub interval: String,
     /// `spec.analysis.minRequests`.
     pub min_requests: u32,
+    /// `spec.analysis.metrics`, an item each.
+    pub metrics: Vec<String>,
     /// `spec.progressDeadlineSeconds`.
     pub deadline: u32,
 }
@@ -46,6 +48,8 @@ impl Manifest {
             steps: Vec::new(),
             interval: "200ms".to_owned(),
             min_requests: 10,
+            // No limit on latency: a busy machine is no fault of a version.
+            metrics: vec!["{name: errors, errorRate: {max: \"1%\"}}".to_owned()],
             deadline: 20,
         };
         Ok(manifest.with_steps(&["setWeight: 20", PAUSE, "setWeight: 50", PAUSE]))
@@ -80,7 +84,10 @@ impl Manifest {
             let _ = write!(text, "\n            - {{name: {name}, value: \"{value}\"}}");
             text
         });
-        let steps: String = self.steps.iter().map(|step| format!("\n        - {step}")).collect();
+        let items = |items: &[String], indent: &str| -> String {
+            items.iter().map(|item| format!("\n{indent}- {item}")).collect()
+        };
+        let (steps, metrics) = (items(&self.steps, "        "), items(&self.metrics, "      "));
         format!(
             r#"apiVersion: penstock.dev/v1alpha1
 kind: Rollout
@@ -109,9 +116,7 @@ spec:
   analysis:
     interval: {interval}
     minRequests: {min_requests}
-    metrics:
-      - {{name: errors, errorRate: {{max: "1%"}}}}
-      - {{name: slow, latency: {{quantile: "0.99", max: 250ms}}}}
+    metrics:{metrics}
   progressDeadlineSeconds: {deadline}
 "#
         )

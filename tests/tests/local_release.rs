@@ -7,54 +7,24 @@
     reason = "a test tells and fails at once"
 )]
 
-use std::time::Duration;
-
 use penstock_crds::{Phase, RolloutStatus};
 use penstock_tests::folder::{Folder, Story, address};
 use penstock_tests::traffic::{Record, Traffic, now};
-use penstock_tests::{Manifest, wait_until};
+use penstock_tests::{Manifest, World};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A first version that serves, and a client.
-struct World {
-    folder: Folder,
-    first: Manifest,
-    traffic: Traffic,
-}
-
-impl World {
-    async fn serving(first: Manifest) -> World {
-        let folder = Folder::serving(&first).await.unwrap();
-        let traffic = Traffic::steady(address(&first), 300);
-        wait_until(
-            "traffic flows",
-            PATIENCE,
-            async || if traffic.of("v1") > 0 { Ok(()) } else { Err("it does not") },
-        )
-        .await
-        .unwrap();
-        World { folder, first, traffic }
+/// Releases a version that is bad, and waits until it is rolled back and gone.
+async fn rolls_back(mut world: World, bad: &Manifest) -> (RolloutStatus, Record) {
+    world.folder.apply(bad).unwrap();
+    world.until("it is aborted", |s| s.phase == Phase::Aborted).await.unwrap();
+    let status = world.rests().await.unwrap();
+    world.is_answered_by("v1").await.unwrap();
+    let record = world.traffic.stop().await.unwrap();
+    println!("{}\n  {}", record.summary(), aborted(&status));
+    if let Some(time) = record.from_bad_to_quiet(&bad.version) {
+        println!("  from the first bad answer to the last request to {}: {time:?}", bad.version);
     }
-
-    /// Releases a version that is bad, and waits until it is rolled back and gone.
-    async fn rolls_back(mut self, bad: &Manifest) -> (RolloutStatus, Record) {
-        self.folder.apply(bad).unwrap();
-        let name = &self.first.name;
-        self.folder.until(name, "it is aborted", |s| s.phase == Phase::Aborted).await.unwrap();
-        let status = self.folder.rests(&self.first).await.unwrap();
-        let quiet = self.traffic.of("v1");
-        let more =
-            async || if self.traffic.of("v1") > quiet + 200 { Ok(()) } else { Err("waits for traffic") };
-        wait_until("the stable version goes on", PATIENCE, more).await.unwrap();
-        let record = self.traffic.stop().await.unwrap();
-        println!("{}: {}", bad.version, record.summary());
-        if let Some(time) = record.from_bad_to_quiet(&bad.version) {
-            println!("{}: from the first bad answer to the last request to it: {time:?}", bad.version);
-        }
-        assert_eq!(self.folder.pods().len(), 2, "{:?}", self.folder.processes());
-        (status, record)
-    }
+    assert_eq!(world.folder.pods().len(), 2, "{:?}", world.folder.processes());
+    (status, record)
 }
 
 fn aborted(status: &RolloutStatus) -> &str {
@@ -122,9 +92,9 @@ async fn a_good_version_takes_over_step_by_step_with_exact_shares_and_no_failed_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_fails_a_fifth_of_its_requests_is_rolled_back() {
-    let world = World::serving(Manifest::new("checkout", "v1").unwrap()).await;
+    let world = World::serving(Manifest::new("checkout", "v1").unwrap()).await.unwrap();
     let bad = world.first.with_version("v2").with_env("FAIL_SHARE", 20);
-    let (status, record) = world.rolls_back(&bad).await;
+    let (status, record) = rolls_back(world, &bad).await;
     let why = aborted(&status);
     assert!(why.contains("errors:") && why.contains("requests"), "{why}");
     assert_eq!(record.failed(), record.0.iter().filter(|e| e.failed() && e.version() == "v2").count());
@@ -132,29 +102,39 @@ async fn a_version_that_fails_a_fifth_of_its_requests_is_rolled_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_is_too_slow_is_rolled_back() {
-    let world = World::serving(Manifest::new("checkout", "v1").unwrap()).await;
-    let bad = world.first.with_version("v2").with_env("SLOW_SHARE", 30).with_env("SLOW_MS", 400);
-    let (status, record) = world.rolls_back(&bad).await;
+    let mut first = Manifest::new("checkout", "v1").unwrap();
+    first.metrics.push("{name: slow, latency: {quantile: \"0.99\", max: 500ms}}".to_owned());
+    let world = World::serving(first).await.unwrap();
+    let bad = world.first.with_version("v2").with_env("SLOW_SHARE", 30).with_env("SLOW_MS", 800);
+    let (status, record) = rolls_back(world, &bad).await;
     let why = aborted(&status);
-    assert!(why.contains("slow:") && why.contains("250ms"), "{why}");
+    for part in ["slow:", "500ms", "requests took longer"] {
+        assert!(why.contains(part), "{part} is missing: {why}");
+    }
     assert_eq!(record.failed(), 0, "slow is not failed: {}", record.failures());
     assert!(record.of("v2") > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_gets_ready_and_then_crashes_again_and_again_is_rolled_back() {
-    let world = World::serving(Manifest { deadline: 5, ..Manifest::new("checkout", "v1").unwrap() }).await;
+    let world = World::serving(Manifest {
+        deadline: 5,
+        ..Manifest::new("checkout", "v1").unwrap().with_steps(&["setWeight: 20", "pause: {duration: 2s}"])
+    })
+    .await
+    .unwrap();
     let bad = world.first.with_version("v2").with_env("CRASH_AFTER", 900);
-    let (status, _) = world.rolls_back(&bad).await;
+    let (status, _) = rolls_back(world, &bad).await;
     let why = aborted(&status);
     assert!(why.contains("exit code 3") || why.contains("errors:"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_never_gets_ready_is_rolled_back_and_no_request_noticed() {
-    let world = World::serving(Manifest { deadline: 3, ..Manifest::new("checkout", "v1").unwrap() }).await;
+    let world =
+        World::serving(Manifest { deadline: 3, ..Manifest::new("checkout", "v1").unwrap() }).await.unwrap();
     let bad = world.first.with_version("v2").with_env("NEVER_READY", 1);
-    let (status, record) = world.rolls_back(&bad).await;
+    let (status, record) = rolls_back(world, &bad).await;
     let why = aborted(&status);
     for part in ["0 of 1", "3s", "503"] {
         assert!(why.contains(part), "{part} is missing: {why}");
@@ -164,12 +144,30 @@ async fn a_version_that_never_gets_ready_is_rolled_back_and_no_request_noticed()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_whose_command_does_not_exist_is_rolled_back_and_no_request_noticed() {
-    let world = World::serving(Manifest { deadline: 3, ..Manifest::new("checkout", "v1").unwrap() }).await;
+    let world =
+        World::serving(Manifest { deadline: 3, ..Manifest::new("checkout", "v1").unwrap() }).await.unwrap();
     let bad = Manifest { command: "/no/such/program".to_owned(), ..world.first.with_version("v2") };
-    let (status, record) = world.rolls_back(&bad).await;
+    let (status, record) = rolls_back(world, &bad).await;
     let why = aborted(&status);
     for part in ["/no/such/program", "No such file", "check command"] {
         assert!(why.contains(part), "{part} is missing: {why}");
     }
     assert_eq!((record.failed(), record.of("v2")), (0, 0), "{}", record.failures());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the machine completes on the judge's word alone: pods that are missing at 100 % are not awaited"]
+async fn a_version_that_lacks_a_pod_becomes_stable_when_the_pod_is_back() {
+    let mut world = World::serving(Manifest::new("checkout", "v1").unwrap()).await.unwrap();
+    let last = ["setWeight: 100", "pause: {duration: 400ms}"];
+    // It takes longer to get ready again than the step lasts.
+    let slow = world.first.with_version("v2").with_steps(&last).with_env("READY_AFTER", 1500);
+    world.folder.apply(&slow).unwrap();
+    let status = world.reaches(100).await.unwrap();
+    let canary = status.canary_revision.clone().unwrap();
+    world.folder.kill_pod(&canary).unwrap();
+    let status = world.until("it is stable", |s| s.stable_revision.as_ref() == Some(&canary)).await.unwrap();
+    let revision = status.revisions.iter().find(|r| r.name == canary).unwrap();
+    assert_eq!((revision.ready, revision.scale), (2, 2), "{}", Story(&status));
+    world.rests().await.unwrap();
 }
