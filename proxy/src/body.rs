@@ -42,9 +42,11 @@ impl Streamed {
         record.finish();
     }
 
+    /// An answer that breaks off because the client broke off its own body is the client's doing.
     fn cut(&mut self) {
-        if let Some((mut record, _closed)) = self.open.take() {
-            record.blame(Culprit::Upstream);
+        if let Some((mut record, lease)) = self.open.take() {
+            let by_client = lease.upload() == Upload::Broken;
+            record.blame(if by_client { Culprit::Client } else { Culprit::Upstream });
         }
     }
 }

@@ -207,6 +207,11 @@ impl Connection {
 }
 
 impl Lease {
+    /// Where the body of the request stands.
+    pub(crate) fn upload(&self) -> Upload {
+        self.progress.upload()
+    }
+
     /// The response has ended: the connection can carry another request, if the request's body has ended, too.
     pub(crate) fn give_back(self) {
         if let Sender::Http1(sender) = self.connection.sender

@@ -16,8 +16,8 @@ pub(crate) enum PortError {
     InUse(u16),
     #[error("port {0} needs a privilege that this process has not; choose one from 1024 on")]
     Privileged(u16),
-    #[error("can't listen on {address}: {source}; it is tried again each second")]
-    Other { address: SocketAddr, source: io::Error },
+    #[error("can't listen on {address}: {error}; it is tried again each second")]
+    Other { address: SocketAddr, error: io::Error },
 }
 
 /// Opens `address` `count` times.
@@ -37,7 +37,7 @@ impl PortError {
         } else if kind == io::ErrorKind::PermissionDenied {
             PortError::Privileged(address.port())
         } else {
-            PortError::Other { address, source }
+            PortError::Other { address, error: source }
         }
     }
 }

@@ -50,7 +50,7 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder is not there.
-    #[error("can't read the folder {}: {source}; create it, or name another one with --config", path.display())]
+    #[error("can't read the folder {}; create it, or name another one with --config", path.display())]
     Folder {
         /// Its path.
         path: PathBuf,
@@ -58,7 +58,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The admin listener can't be opened.
-    #[error("can't listen on {address} for status and metrics: {source}; name a free address with --admin")]
+    #[error("can't listen on {address} for status and metrics; name a free address with --admin")]
     Admin {
         /// Its address.
         address: SocketAddr,
@@ -66,7 +66,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The system refuses threads, signals or the like.
-    #[error("can't start {what}: {source}")]
+    #[error("can't start {what}")]
     Start {
         /// What.
         what: &'static str,

@@ -173,6 +173,31 @@ fn grpc_streams_in_both_directions_at_once() {
 }
 
 #[test]
+fn a_client_that_cancels_amid_both_streams_is_to_blame() {
+    let runtime = runtime();
+    let backend = runtime.block_on(server(|request| {
+        let body = request.into_body().map_err(|_| -> Infallible { panic!("the client has broken off") });
+        Response::builder().header("content-type", "application/grpc").body(body.boxed()).unwrap()
+    }));
+    let (_folder, proxy, port) = shop(backend, "");
+    for _ in 0..20 {
+        runtime.block_on(async {
+            let (sender, receiver) = tokio::sync::mpsc::channel::<Frame<Bytes>>(1);
+            let body = StreamBody::new(futures_util::stream::unfold(receiver, async |mut r| {
+                r.recv().await.map(|frame| (Ok::<_, Infallible>(frame), r))
+            }));
+            let mut client = client(port).await;
+            let request = grpc(port, body.boxed());
+            let answering = tokio::spawn(async move { client.send_request(request).await.unwrap() });
+            sender.send(Frame::data(Bytes::from_static(b"one"))).await.unwrap();
+            let mut body = answering.await.unwrap().into_body();
+            body.frame().await.unwrap().unwrap();
+        });
+    }
+    wait_counted(&proxy, "2xx", "client", 20.0);
+}
+
+#[test]
 fn http_2_from_the_client_becomes_http_1_for_the_endpoint() {
     let shop = Shop::of(Backend::echo(), &[]);
     let seen = runtime().block_on(async {
