@@ -21,7 +21,7 @@ pub const PROGRAM: &str = "PENSTOCK_PROXY";
 /// Name of the proxy's program.
 pub const NAME: &str = "penstock-proxy";
 
-/// Its first restart is quick: nobody serves in the meantime.
+/// Before the second restart in a row; the first one is at once, for nobody serves in the meantime.
 const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MOST: Duration = Duration::from_secs(5);
 const HEALTHY: Duration = Duration::from_secs(30);
@@ -158,7 +158,7 @@ impl Life {
                 },
             };
             fell = if begun.elapsed() >= HEALTHY { 0 } else { fell + 1 };
-            self.wait(why, BACKOFF.saturating_mul(2_u32.saturating_pow(fell)).min(BACKOFF_MOST)).await;
+            self.wait(why, backoff(fell)).await;
         }
         if let Some(process) = process {
             self.depart(&process).await;
@@ -221,6 +221,12 @@ impl Life {
         }
         self.told.send_modify(|state| state.process = None);
     }
+}
+
+/// The pause after so many falls in a row.
+fn backoff(fell: u32) -> Duration {
+    let before = fell.checked_sub(2);
+    before.map_or(Duration::ZERO, |n| BACKOFF.saturating_mul(2_u32.saturating_pow(n)).min(BACKOFF_MOST))
 }
 
 fn arguments(home: &Home, admin: SocketAddr) -> Vec<OsString> {
