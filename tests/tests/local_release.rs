@@ -7,10 +7,14 @@
     reason = "a test tells and fails at once"
 )]
 
+use std::fs::File;
+use std::time::Duration;
+
 use penstock_crds::{Phase, RolloutStatus};
-use penstock_tests::folder::{Folder, Story, address};
+use penstock_tests::folder::{Folder, PATIENCE, Story, address};
 use penstock_tests::traffic::{Record, Traffic, now};
-use penstock_tests::{Manifest, World};
+use penstock_tests::world::decisions;
+use penstock_tests::{Manifest, World, wait_until};
 
 /// Releases a version that is bad, and waits until it is rolled back and gone.
 async fn rolls_back(mut world: World, bad: &Manifest) -> (RolloutStatus, Record) {
@@ -22,6 +26,9 @@ async fn rolls_back(mut world: World, bad: &Manifest) -> (RolloutStatus, Record)
     println!("{}\n  {}", record.summary(), aborted(&status));
     if let Some(time) = record.from_bad_to_quiet(&bad.version) {
         println!("  from the first bad answer to the last request to {}: {time:?}", bad.version);
+        if time > Duration::from_millis(1200) {
+            println!("{}\n{}", Story(&status), world.folder.log());
+        }
     }
     assert_eq!(world.folder.pods().len(), 2, "{:?}", world.folder.processes());
     (status, record)
@@ -170,4 +177,35 @@ async fn a_version_that_lacks_a_pod_becomes_stable_when_the_pod_is_back() {
     let revision = status.revisions.iter().find(|r| r.name == canary).unwrap();
     assert_eq!((revision.ready, revision.scale), (2, 2), "{}", Story(&status));
     world.rests().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_waits_for_no_disk_however_slow() {
+    let mut world = World::serving(Manifest::new("checkout", "v1").unwrap()).await.unwrap();
+    let steps = ["setWeight: 20", "pause: {}"];
+    world.folder.apply(&world.first.with_version("v2").with_steps(&steps)).unwrap();
+    world.waits_for_a_person(20).await.unwrap();
+    // No save ends while somebody else has the lock, as if the disk took its time.
+    let lock = File::open(world.folder.own("state/.default.checkout.lock")).unwrap();
+    lock.lock().unwrap();
+    let ordered = world.penstock(&["abort", "--no-wait"]).await.unwrap();
+    assert_eq!(ordered.code, Some(0), "{ordered:?}");
+    world.folder.says(&["default.checkout.json", "is not written", "disk is busy"]).await.unwrap();
+    wait_until("the canary gets nothing", PATIENCE, async || {
+        let before = world.traffic.of("v2");
+        world.is_answered_by("v1").await?;
+        let sent = world.traffic.of("v2") - before;
+        if sent == 0 { Ok(()) } else { anyhow::bail!("{sent} requests") }
+    })
+    .await
+    .unwrap();
+    drop(lock);
+    let status = world.rests().await.unwrap();
+    assert_eq!(
+        (status.phase, decisions(&status, "Aborted").len()),
+        (Phase::Aborted, 1),
+        "{}",
+        Story(&status)
+    );
+    world.unharmed().await.unwrap();
 }

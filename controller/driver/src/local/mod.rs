@@ -18,6 +18,7 @@ pub mod proxy;
 pub mod revisions;
 mod routes;
 pub mod run;
+mod saving;
 pub mod stop;
 pub mod store;
 mod tend;

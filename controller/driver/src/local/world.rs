@@ -26,6 +26,7 @@ use super::orders::Orders;
 use super::pods::{Group, Supervisor};
 use super::revisions::{Kept, Revisions, Target};
 use super::routes;
+use super::saving::{self, Saving};
 use super::store::{Store, StoreError, Version};
 use crate::ask::proxies::Proxies;
 use crate::ports::{ActError, Record, SaveError, World};
@@ -73,6 +74,7 @@ pub struct LocalWorld {
     version: Version,
     status: RolloutStatus,
     saved: Option<(RolloutStatus, Value)>,
+    saving: Option<Saving>,
     asked: Option<JoinHandle<()>>,
     answers: Arc<Mutex<Vec<Answer>>>,
     /// Woken when answers have come.
@@ -93,6 +95,7 @@ impl LocalWorld {
             version: Version::default(),
             status: RolloutStatus::default(),
             saved: None,
+            saving: None,
             asked: None,
             answers: Arc::default(),
             answered: Arc::default(),
@@ -214,6 +217,15 @@ impl LocalWorld {
         object
     }
 
+    async fn finish_saving(&mut self) -> Result<(), SaveError> {
+        if let Some((version, saved)) = saving::finish(&mut self.saving, &self.key).await? {
+            self.version = version;
+            self.status.clone_from(&saved.0);
+            self.saved = Some(saved);
+        }
+        Ok(())
+    }
+
     /// The status, with the pods one by one.
     fn report(&self, record: Record<'_>) -> RolloutStatus {
         let findings = penstock_core::findings(record.strategy, record.state, record.seen, record.now);
@@ -280,6 +292,7 @@ impl World for LocalWorld {
     }
 
     async fn save(&mut self, record: Record<'_>) -> Result<(), SaveError> {
+        self.finish_saving().await?;
         let status = self.report(record);
         let spec = self.applied.object.clone();
         if self.saved.as_ref().is_some_and(|(s, o)| *s == status && *o == spec) {
@@ -287,21 +300,8 @@ impl World for LocalWorld {
         }
         let (store, key, object, version) =
             (self.site.store.clone(), self.key.clone(), self.object(&status), self.version);
-        let saving = tokio::task::spawn_blocking(move || store.save(&key, object, version));
-        let what = self.key.to_string();
-        let refuse = |why: String| SaveError::Refused { what: what.clone(), why };
-        match saving.await.map_err(|e| refuse(e.to_string()))? {
-            Ok(version) => {
-                self.version = version;
-                self.status = status.clone();
-                self.saved = Some((status, spec));
-                Ok(())
-            }
-            Err(StoreError::Conflict { .. }) => Err(SaveError::Conflict { what }),
-            Err(error @ (StoreError::Damaged { .. } | StoreError::NoObject(_) | StoreError::File(_))) => {
-                Err(refuse(error.to_string()))
-            }
-        }
+        self.saving = Some(Saving::begin((status, spec), move || store.save(&key, object, version)));
+        self.finish_saving().await
     }
 
     async fn act(&mut self, action: &Action) -> Result<(), ActError> {
