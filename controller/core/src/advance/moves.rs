@@ -120,6 +120,10 @@ impl Turn<'_> {
             Some(Step::SetWeight(to)) => self.move_to(release, weight, *to),
             Some(Step::Pause(time)) => self.leave_pause(release, *time),
             None if weight < Weight::ALL => self.move_to(release, weight, Weight::ALL),
+            // The revision before goes when this one is stable: all pods must be there by then.
+            None if self.rules.ready_first && !self.has_pods(release) => {
+                Wait(Cause::Pods, self.pods_missing(release))
+            }
             None => self.approve(release).map_or_else(|wait| wait, Complete),
         }
     }

@@ -198,6 +198,17 @@ fn stable_moves_only_when_all_traffic_is_acknowledged() {
 }
 
 #[test]
+fn a_revision_that_lacks_a_pod_does_not_become_stable() {
+    let mut stage = Stage::new();
+    stage.apply("v2").until_weight(100);
+    stage.broken = true;
+    stage.run(30);
+    assert_eq!((stage.stable(), stage.cause(), stage.scale("v1")), ("v1", Some(Cause::Pods), 4));
+    stage.broken = false;
+    stage.until("the end", |s| s.stable() == "v2");
+}
+
+#[test]
 fn the_old_revision_is_kept_until_its_last_request_has_ended() {
     let mut stage = Stage::new();
     stage.in_flight.insert(rev("v1"), 3);
