@@ -104,12 +104,12 @@ pub fn start(home: &Home, start: &Start, log: File) -> io::Result<Process> {
 impl Process {
     /// How it ended; `None` while it runs. It stays a zombie, and its number its own, until [`Process::bury`].
     pub fn exit(&self) -> Option<Exit> {
-        let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        match rustix::process::waitid(WaitId::Pid(self.pid()?), peek) {
-            Ok(Some(status)) => Some(exit_of(&status)),
-            _ if self.same_process() => None,
-            _ => Some(Exit::Unknown),
+        let pid = self.pid()?;
+        if let Some(exit) = peek(pid) {
+            return Some(exit);
         }
+        // A child may end between the two looks: then the third one has its code.
+        if self.same_process() { None } else { Some(peek(pid).unwrap_or(Exit::Unknown)) }
     }
 
     /// Waits until it has ended.
@@ -147,8 +147,7 @@ impl Process {
     /// After its end: ends what it left behind, and gives its number back.
     pub fn bury(&self) {
         let Some(pid) = self.pid() else { return };
-        let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        let ours = matches!(rustix::process::waitid(WaitId::Pid(pid), peek), Ok(Some(_)));
+        let ours = peek(pid).is_some();
         if ours {
             // Its zombie keeps the group's number from being used again.
             self.signal_group(Signal::KILL);
@@ -273,6 +272,12 @@ fn processes(pid: Option<u32>) -> Option<System> {
         None => system.refresh_processes_specifics(ProcessesToUpdate::All, true, kind),
     };
     Some(system)
+}
+
+/// How a child of ours has ended, leaving it a zombie.
+fn peek(pid: Pid) -> Option<Exit> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    rustix::process::waitid(WaitId::Pid(pid), options).ok().flatten().map(|status| exit_of(&status))
 }
 
 fn exit_of(status: &rustix::process::WaitIdStatus) -> Exit {
