@@ -163,7 +163,6 @@ async fn a_version_whose_command_does_not_exist_is_rolled_back_and_no_request_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the machine completes on the judge's word alone: pods that are missing at 100 % are not awaited"]
 async fn a_version_that_lacks_a_pod_becomes_stable_when_the_pod_is_back() {
     let mut world = World::serving(Manifest::new("checkout", "v1").unwrap()).await.unwrap();
     let last = ["setWeight: 100", "pause: {duration: 400ms}"];
