@@ -290,10 +290,20 @@ fn a_full_disk_is_told_and_nothing_is_lost() {
         "mount -t tmpfs -o size=1m tmpfs /mnt && {PLACE}=/mnt exec \"$0\" --exact {name} --nocapture"
     );
     let how = if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" };
-    let me = std::env::current_exe().unwrap();
-    let status =
-        std::process::Command::new("unshare").args([how, "sh", "-c", &script]).arg(me).status().unwrap();
-    assert!(status.success(), "{status}");
+    let own_mounts = |script: &str| {
+        let mut command = std::process::Command::new("unshare");
+        command.args([how, "sh", "-c", script]).arg(std::env::current_exe().unwrap());
+        command.status().is_ok_and(|status| status.success())
+    };
+    if !own_mounts("mount -t tmpfs -o size=1m tmpfs /mnt") {
+        assert!(
+            std::env::var("CI").is_err(),
+            "nothing is left out with CI set: no mount namespace is to be had"
+        );
+        println!("{name} is left out: this machine gives nobody a mount namespace (unshare {how})");
+        return;
+    }
+    assert!(own_mounts(&script), "it failed on the small disk, see above");
 }
 
 #[tokio::main]
