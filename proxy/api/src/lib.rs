@@ -92,6 +92,13 @@ pub mod object {
     /// Annotation of an HTTPRoute: `NAME=VALUE` of the header that marks requests. The rule that asks for it, and
     /// has one backend, is the mark; without the annotation there is none.
     pub const MARK: &str = "penstock.dev/mark";
+    /// Annotation of an HTTPRoute: the port on which proxies listen for its Rollout, in decimal digits. It comes
+    /// before the `targetPort` of the Service that clients call.
+    pub const LISTEN: &str = "penstock.dev/listen";
+    /// Label of pods: what part of Penstock they are; [`ROUTER`] for proxies.
+    pub const COMPONENT: &str = "penstock.dev/component";
+    /// The value of [`COMPONENT`] of a proxy's pods.
+    pub const ROUTER: &str = "router";
     /// Label of an HTTPRoute: the Rollout it belongs to; the HTTPRoute's own name when it is missing.
     pub const ROLLOUT: &str = "penstock.dev/rollout";
     /// Label of pods, Services and EndpointSlices: their revision.
