@@ -49,6 +49,8 @@ pub struct Shape {
     pub latency_limits: Vec<Duration>,
     /// A request that has no answer after so long fails. `None`: what stands in the object stays.
     pub timeout: Option<Duration>,
+    /// The port on which proxies listen for the Rollout. `None`: the Service that clients call says it.
+    pub listen: Option<u16>,
 }
 
 /// What makes requests stick to a revision.
@@ -183,6 +185,7 @@ fn write_annotations(annotations: &mut Value, split: &Split, shape: &Shape) -> b
         (object::STICKY, sticky),
         (object::MARK, mark.map(|(name, value)| format!("{name}={value}"))),
         (TIMEOUT, shape.timeout.map(rule::duration)),
+        (object::LISTEN, shape.listen.map(|port| port.to_string())),
     ];
     for (name, value) in wanted {
         match value {

@@ -35,6 +35,7 @@ fn shape() -> Shape {
         sticky: None,
         latency_limits: Vec::new(),
         timeout: None,
+        listen: None,
     }
 }
 
@@ -43,6 +44,7 @@ fn full_shape() -> Shape {
         sticky: Some(Sticky::Cookie("session".into())),
         latency_limits: vec![Duration::from_millis(250), Duration::from_secs(2)],
         timeout: Some(Duration::from_millis(5_490_250)),
+        listen: Some(20_001),
         ..shape()
     }
 }

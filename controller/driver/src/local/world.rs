@@ -178,6 +178,7 @@ impl LocalWorld {
             }),
             latency_limits: Facts::latency_limits(self.strategy()),
             timeout: facts.timeout,
+            listen: None,
         }
     }
 
