@@ -6,6 +6,7 @@
 
 mod admit;
 mod document;
+mod facts;
 mod refusal;
 mod report;
 mod revision;
@@ -15,10 +16,9 @@ mod shape;
 mod status;
 mod text;
 
-pub use admit::{
-    Admitted, Facts, HeaderMatch, Service, Source, Sticky, admit, admit_value, clashes, inspect,
-};
+pub use admit::{Admitted, admit, admit_value, clashes, inspect};
 pub use document::{Document, MAX_BYTES, Place, ReadError, read};
+pub use facts::{Facts, HeaderMatch, Service, Source, Sticky};
 pub use refusal::Refusal;
 pub use report::{Account, refused, report};
 pub use revision::revision_of;

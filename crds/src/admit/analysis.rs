@@ -7,7 +7,8 @@ use std::time::Duration;
 use http::Uri;
 use penstock_core::strategy::{Analysis, Check, Metric};
 
-use super::{Source, did_you_mean, within};
+use super::{did_you_mean, within};
+use crate::facts::Source;
 use crate::refusal::Refusals;
 use crate::rollout::{AnalysisSpec, ErrorRateSpec, LatencySpec, MetricSpec, QuerySpec, SourceSpec};
 use crate::text::{DurationText, NumberText, PercentText, rounded};

@@ -7,7 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use penstock_core::revision::Revision;
 
-use super::{Service, is_label, within};
+use super::{is_label, within};
+use crate::facts::Service;
 use crate::refusal::{Complaint, Refusals};
 use crate::revision::revision_of;
 use crate::rollout::{RolloutSpec, ServiceSpec, Template};

@@ -6,7 +6,8 @@ use http::{HeaderName, HeaderValue};
 use penstock_core::split::Weight;
 use penstock_core::strategy::Step;
 
-use super::{HeaderMatch, Sticky, did_you_mean, within};
+use super::{did_you_mean, within};
+use crate::facts::{HeaderMatch, Sticky};
 use crate::refusal::Refusals;
 use crate::rollout::{MarksSpec, RolloutSpec, StepSpec, StickySpec};
 

@@ -1,0 +1,85 @@
+//! What the driver needs of a Rollout beside its strategy.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use penstock_core::strategy::{Check, Strategy};
+
+/// What the driver needs of a Rollout beside its strategy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// The Rollout's namespace; `default` when it names none.
+    pub namespace: String,
+    /// The Rollout's name: at most 52 characters, valid in the name of a Service.
+    pub name: String,
+    /// The Service that clients call.
+    pub service: Service,
+    /// Which pods are the Rollout's; it matches the template's labels.
+    pub selector: LabelSelector,
+    /// The pod template, with one container at least.
+    pub template: PodTemplateSpec,
+    /// Where the numbers of errors and latency come from.
+    pub source: Source,
+    /// The header that marks requests for the canary.
+    pub marks: Option<HeaderMatch>,
+    /// What makes requests stick to a revision.
+    pub sticky: Option<Sticky>,
+    /// A request that has no answer after so long fails.
+    pub timeout: Option<Duration>,
+}
+
+impl Facts {
+    /// Limits that need an edge in the proxies' histograms, ascending, each once.
+    pub fn latency_limits(strategy: &Strategy) -> Vec<Duration> {
+        let limit = |check: &Check| match check {
+            Check::Latency { limit, .. } => Some(*limit),
+            Check::ErrorRate { .. } | Check::Value { .. } => None,
+        };
+        let mut limits: Vec<_> = strategy.analysis.metrics.iter().filter_map(|m| limit(&m.check)).collect();
+        limits.sort_unstable();
+        limits.dedup();
+        limits
+    }
+}
+
+/// The Service that clients call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// The port that clients call.
+    pub port: u16,
+    /// The port of the pods, a name of it looked up in the template.
+    pub target_port: u16,
+}
+
+/// Where the numbers of errors and latency come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The proxies themselves.
+    Proxy,
+    /// A Prometheus server.
+    Prometheus {
+        /// Its address: `http://` or `https://` with a host.
+        address: String,
+    },
+}
+
+/// A header with a whole value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderMatch {
+    /// The header's name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// What makes requests stick to a revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sticky {
+    /// The value of this header.
+    Header(String),
+    /// The value of this cookie.
+    Cookie(String),
+}

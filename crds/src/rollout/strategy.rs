@@ -1,0 +1,97 @@
+//! The way of a release, as it is written.
+
+// The schema derive makes a private copy of each type.
+#![allow(unreachable_pub)]
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::text::DurationText;
+
+/// The way of a release.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StrategySpec {
+    /// Traffic moves to the new revision step by step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanarySpec>,
+}
+
+/// Traffic moves to the new revision step by step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CanarySpec {
+    /// The steps. When left out: 10, 25, 50, 75 and 100 %, with 5 minutes after each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    #[x_kube(
+        validation = Rule::new("self.filter(s, has(s.setWeight)).map(s, s.setWeight).isSorted()")
+            .message("weights never fall along the steps: write them in rising order")
+    )]
+    pub steps: Option<Vec<StepSpec>>,
+    /// Requests with this header go to the canary throughout a release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub marks: Option<MarksSpec>,
+    /// Requests with the same key go to the same revision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<StickySpec>,
+}
+
+/// One step: `setWeight` or `pause`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.setWeight) != has(self.pause)")
+        .message("a step is either setWeight or pause: write each as an item of its own")
+)]
+pub struct StepSpec {
+    /// Share of the traffic in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub set_weight: Option<i32>,
+    /// Stays where it is, judged all the while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause: Option<PauseSpec>,
+}
+
+/// A pause.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PauseSpec {
+    /// How long. When left out: until a person promotes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<DurationText>,
+}
+
+/// Marked requests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MarksSpec {
+    /// Name of the header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required, length(min = 1, max = 256))]
+    pub header: Option<String>,
+    /// Its whole value. `always` when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096), extend("default" = "always"))]
+    pub value: Option<String>,
+}
+
+/// What makes requests stick to a revision: a header or a cookie.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.header) != has(self.cookie)")
+        .message("write either header or cookie")
+)]
+pub struct StickySpec {
+    /// Name of a header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub header: Option<String>,
+    /// Name of a cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub cookie: Option<String>,
+}
