@@ -1,0 +1,116 @@
+//! Orders of people, as annotations of a Rollout. Nothing here does I/O.
+//!
+//! A person writes `penstock.dev/abort: "p99 looks wrong"`. The controller claims it with one patch, which takes the
+//! annotation away and puts the order with an id of its own into the list in `penstock.dev/orders`. There it waits
+//! until it was handled and that was saved; then it is taken off. The patch holds on the annotations as they were
+//! read only, and the rollout machine remembers ids: so each order is handled once, whatever crashes in between.
+
+mod list;
+mod wish;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use penstock_core::observation::Order;
+use penstock_core::time::Time;
+use serde_json::{Value, json};
+
+use list::List;
+
+/// Annotation of a Rollout: the orders that were claimed and are not handled yet, as JSON.
+pub const ORDERS: &str = "penstock.dev/orders";
+/// Annotation of a Rollout: who gives the order beside it.
+pub const ORDERED_BY: &str = "penstock.dev/ordered-by";
+/// Most orders of one Rollout that wait at a time.
+pub const MOST: usize = 64;
+
+/// Most bytes of a reason; what is beyond is cut off.
+const LONGEST_REASON: usize = 4096;
+/// Most bytes of a person's name, or a field manager's.
+const LONGEST_WHO: usize = 256;
+
+/// The patch (RFC 6902) that claims the orders that people have written. `None`: there is nothing to claim.
+///
+/// Orders come in the order of their times; those of one and the same time (a field manager has one time for all
+/// that it wrote) come with the most careful last, which is the one that then holds: abort, before it pause. It also
+/// takes out of the list what is no order. [`problems`] says what it leaves.
+pub fn claims(metadata: &ObjectMeta, mut new_id: impl FnMut() -> String, now: Time) -> Option<Value> {
+    let mut list = List::of(metadata);
+    let (wishes, _) = wish::all(metadata, now);
+    let mut taken = Vec::new();
+    for wish in &wishes {
+        if !list.push(wish.order(new_id())) {
+            break;
+        }
+        taken.push(wish.annotation.as_str());
+    }
+    if taken.is_empty() && list.problem.is_none() {
+        return None;
+    }
+    if taken.len() == wishes.len()
+        && metadata.annotations.as_ref().is_some_and(|a| a.contains_key(ORDERED_BY))
+    {
+        taken.push(ORDERED_BY);
+    }
+    Some(patch(metadata, &taken, &list))
+}
+
+/// The orders that were claimed and wait, in the order in which they were. What is no order is left out.
+pub fn waiting(metadata: &ObjectMeta) -> Vec<Order> {
+    List::of(metadata).orders
+}
+
+/// The patch (RFC 6902) that takes a handled order off the list. `None`: it is not there.
+pub fn clear(metadata: &ObjectMeta, id: &str) -> Option<Value> {
+    let mut list = List::of(metadata);
+    let before = list.orders.len();
+    list.orders.retain(|order| order.id != id);
+    (list.orders.len() < before).then(|| patch(metadata, &[], &list))
+}
+
+/// What is wrong with the annotations, and what to write instead: misspelt orders, values that can't be understood,
+/// a list that is damaged or full. It stays as it is until somebody changes it.
+pub fn problems(metadata: &ObjectMeta) -> Vec<String> {
+    let list = List::of(metadata);
+    let (wishes, mut problems) = wish::all(metadata, Time(0));
+    if list.orders.len() >= MOST && !wishes.is_empty() {
+        problems.push(format!(
+            "{MOST} orders wait already, no more are taken: is the controller well? See its log, or remove the annotation {ORDERS}"
+        ));
+    }
+    problems.extend(list.problem);
+    problems
+}
+
+/// Takes annotations away and writes the list, unless any annotation has changed since it was read, or the Rollout
+/// is another one of the same name.
+fn patch(metadata: &ObjectMeta, taken: &[&str], list: &List) -> Value {
+    let annotations = metadata.annotations.clone().unwrap_or_default();
+    let mut operations = Vec::new();
+    if let Some(uid) = &metadata.uid {
+        operations.push(json!({"op": "test", "path": "/metadata/uid", "value": uid}));
+    }
+    operations.push(json!({"op": "test", "path": "/metadata/annotations", "value": annotations}));
+    operations.extend(taken.iter().map(|name| json!({"op": "remove", "path": path(name)})));
+    match list.text() {
+        Some(text) => operations.push(json!({"op": "add", "path": path(ORDERS), "value": text})),
+        None if annotations.contains_key(ORDERS) => {
+            operations.push(json!({"op": "remove", "path": path(ORDERS)}));
+        }
+        None => {}
+    }
+    Value::Array(operations)
+}
+
+/// A JSON pointer: RFC 6901.
+fn path(annotation: &str) -> String {
+    format!("/metadata/annotations/{}", annotation.replace('~', "~0").replace('/', "~1"))
+}
+
+/// At most so many bytes in one line: what people write is shown on terminals.
+fn line(text: &str, most: usize) -> String {
+    let mut line: String = text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    line.truncate(line.floor_char_boundary(most));
+    line.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! ReplicaSets as API servers have them, and what is seen of them.
