@@ -30,6 +30,10 @@ fmt: ## format the code
 sim: ## simulate SEEDS=n hostile worlds
 	@SEEDS=$(SEEDS) cargo test --profile fast -p penstock-core --lib simulator -- --ignored --nocapture
 
+.PHONY: cluster
+cluster: ## a shell beside a whole Kubernetes, gone when it is left (as root)
+	@tests/cluster/shell
+
 .PHONY: bench
 bench: ## the judge, the split, and the proxy beside a peer
 	@cargo bench --profile fast -p penstock-core --bench judge
