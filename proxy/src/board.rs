@@ -45,6 +45,11 @@ impl Board {
         self.ready.store(true, Ordering::SeqCst);
     }
 
+    /// Shows why nothing is in effect yet.
+    pub(crate) fn explain(&self, problems: Vec<String>) {
+        self.view.store(Arc::new(View { lanes: Vec::new(), problems }));
+    }
+
     pub(crate) fn view(&self) -> Arc<View> {
         self.view.load_full()
     }

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,8 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::{Board, Shown, View};
 use crate::config::assemble::{Draft, Memory};
-use crate::config::folder::Folder;
-use crate::config::watch::{Look, Watch};
+use crate::config::source::Source;
 use crate::lane::{Entry, Lane};
 use crate::listen::Listen;
 use crate::ports;
@@ -37,8 +35,8 @@ type Name = (String, String);
 
 /// The one who knows all Rollouts.
 #[derive(Debug)]
-pub(crate) struct Control {
-    folder: Folder,
+pub(crate) struct Control<S> {
+    source: S,
     memory: Memory,
     lanes: BTreeMap<Name, Running>,
     shared: Arc<Shared>,
@@ -65,29 +63,38 @@ struct Listening {
     stop: CancellationToken,
 }
 
-impl Control {
+impl<S: Source> Control<S> {
     pub(crate) fn new(
-        folder: PathBuf,
+        source: S,
         shared: Arc<Shared>,
         board: Arc<Board>,
         threads: Vec<UnboundedSender<Listen>>,
-    ) -> Control {
+    ) -> Control<S> {
         let (lanes, told) = (BTreeMap::new(), BTreeSet::new());
-        let (folder, memory) = (Folder::new(folder), Memory::default());
-        Control { folder, memory, lanes, shared, board, threads, told, unsettled: true }
+        let memory = Memory::default();
+        Control { source, memory, lanes, shared, board, threads, told, unsettled: true }
     }
 
-    /// Looks once and puts what has changed into effect.
-    pub(crate) fn turn(&mut self, look: &Look) {
-        let changed = self.folder.scan(&look.touched, &look.written);
+    /// Puts what the source holds into effect, if anything has `changed` or has to be tried again.
+    pub(crate) fn turn(&mut self, changed: bool) {
+        if !self.source.is_complete() {
+            return self.explain();
+        }
         if changed || self.unsettled {
             self.put_into_effect();
         }
         self.forget_series();
     }
 
+    /// Says why there is no table yet.
+    fn explain(&mut self) {
+        let problems = self.source.contents().problems;
+        self.tell(&problems);
+        self.board.explain(problems);
+    }
+
     fn put_into_effect(&mut self) {
-        let (drafts, mut problems) = self.memory.assemble(&self.folder.contents(), Instant::now());
+        let (drafts, mut problems) = self.memory.assemble(&self.source.contents(), Instant::now());
         let drafts = self.settle_claims(drafts, &mut problems);
         self.retire(&drafts);
         for draft in drafts {
@@ -102,9 +109,9 @@ impl Control {
     }
 
     /// Turns whenever there is something to look at, until the proxy stops.
-    pub(crate) fn run(mut self, mut watch: Watch) {
-        while let Some(look) = watch.wait(Some(RETRY)) {
-            self.turn(&look);
+    pub(crate) fn run(mut self) {
+        while let Some(changed) = self.source.wait(RETRY) {
+            self.turn(changed);
         }
     }
 

@@ -36,4 +36,4 @@ mod upgrade;
 mod worker;
 
 pub use config::route::duration;
-pub use proxy::{Checked, Error, Settings, check, run};
+pub use proxy::{Checked, ClusterError, Error, Objects, Settings, check, run};

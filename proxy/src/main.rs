@@ -1,13 +1,13 @@
 //! `penstock-proxy`: splits live traffic between revisions.
 
 use std::io::{IsTerminal, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use penstock_proxy::{Settings, check, run};
+use penstock_proxy::{Objects, Settings, check, run};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -21,17 +21,22 @@ struct Cli {
     command: Command,
 }
 
+/// What is logged unless RUST_LOG says otherwise. The client of the API server is silent: what it says is told in
+/// words of our own.
+const LOG: &str = "info,kube_client=off";
+
 const EXAMPLES: &str = "\
 Examples:
   penstock-proxy run --config proxy/examples/split
   penstock-proxy run --config /etc/penstock --listen-address 0.0.0.0 --admin 0.0.0.0:9901
+  penstock-proxy run --kube
   penstock-proxy check --config /etc/penstock
 
 Exit codes: 0 all is well, 1 it can't run or the check has found problems, 2 the command line is wrong.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serves what the files in a folder say, and follows their changes.
+    /// Serves what the files in a folder, or the objects in a namespace of a cluster, say, and follows their changes.
     #[command(after_help = "\
 Example:
   penstock-proxy run --config proxy/examples/split
@@ -39,7 +44,10 @@ Example:
   curl http://127.0.0.1:9901/status    # what is in effect
   curl http://127.0.0.1:9901/metrics   # what happened, by revision
 
-SIGHUP reads the folder again; SIGTERM and SIGINT drain, a second one exits at once.")]
+In a pod, --kube reads HTTPRoutes with the label penstock.dev/rollout, EndpointSlices and Services of its own namespace.
+Outside of one, it takes the cluster and the namespace of the kubeconfig.
+
+SIGHUP reads everything again; SIGTERM and SIGINT drain, a second one exits at once.")]
     Run(Run),
     /// Says what is wrong with the files in a folder: file, field and remedy.
     Check {
@@ -52,26 +60,34 @@ SIGHUP reads the folder again; SIGTERM and SIGINT drain, a second one exits at o
 #[derive(Debug, clap::Args)]
 struct Run {
     /// The folder with HTTPRoutes, EndpointSlices and Services in YAML or JSON; it is watched.
-    #[arg(long, value_name = "DIR")]
-    config: PathBuf,
-    /// Where to serve /status, /metrics, /healthz and /readyz.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
-    admin: SocketAddr,
+    #[arg(long, value_name = "DIR", required_unless_present = "kube", conflicts_with = "kube")]
+    config: Option<PathBuf>,
+    /// Read objects from the API server of a cluster instead, and watch them there.
+    #[arg(long)]
+    kube: bool,
+    /// The namespace to watch; the pod's own, or the kubeconfig's, if left out.
+    #[arg(long, value_name = "NAMESPACE", requires = "kube")]
+    namespace: Option<String>,
+    /// Where to serve /status, /metrics, /healthz and /readyz; 127.0.0.1:9901 if left out, with --kube port 9901 of
+    /// all addresses.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
     /// Name of this proxy among those of a Rollout; the host's name if left out.
     #[arg(long, value_name = "NAME")]
     instance: Option<String>,
-    /// The address to serve Rollouts on; their ports come from their routes.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
-    listen_address: IpAddr,
+    /// The address to serve Rollouts on; their ports come from their routes. 127.0.0.1 if left out, with --kube all.
+    #[arg(long, value_name = "ADDRESS")]
+    listen_address: Option<IpAddr>,
     /// Threads of the data plane; as many as there are cores if left out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// How long requests in flight may take once the proxy stops.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     drain_timeout: Duration,
-    /// How long to go on serving once told to stop, until everybody knows that this proxy goes.
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
-    drain_delay: Duration,
+    /// How long to go on serving once told to stop, until everybody knows that this proxy goes; 0s if left out, with
+    /// --kube 5s.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    drain_delay: Option<Duration>,
     /// How long the head of a response may take, where the route has no timeouts.request; 0s: for ever.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     request_timeout: Duration,
@@ -83,7 +99,12 @@ struct Run {
     max_connections: u32,
 }
 
+const ADMIN_PORT: u16 = 9901;
+/// Longer than it takes until no node sends new connections to a pod that goes.
+const CLUSTER_DRAIN_DELAY: Duration = Duration::from_secs(5);
+
 fn main() -> ExitCode {
+    rustls::crypto::ring::default_provider().install_default().ok();
     let result = match Cli::parse().command {
         Command::Run(command) => serve(command),
         Command::Check { config } => report(&config),
@@ -95,7 +116,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(command: Run) -> anyhow::Result<ExitCode> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     run(&settings(command), |line| drop(writeln!(std::io::stdout(), "{line}")))?;
@@ -103,19 +124,27 @@ fn serve(command: Run) -> anyhow::Result<ExitCode> {
 }
 
 fn settings(command: Run) -> Settings {
+    let everywhere = if command.kube { everywhere() } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
+    let delay = if command.kube { CLUSTER_DRAIN_DELAY } else { Duration::ZERO };
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     Settings {
-        config: command.config,
-        admin: command.admin,
+        objects: command.config.map_or(Objects::Cluster(command.namespace), Objects::Folder),
+        admin: command.admin.unwrap_or(SocketAddr::new(everywhere, ADMIN_PORT)),
         instance: command.instance.unwrap_or_else(host_name),
-        listen_address: command.listen_address,
+        listen_address: command.listen_address.unwrap_or(everywhere),
         threads: command.threads.map_or_else(cores, usize::from),
-        drain_delay: command.drain_delay,
+        drain_delay: command.drain_delay.unwrap_or(delay),
         drain_timeout: command.drain_timeout,
         request_timeout: command.request_timeout,
         max_in_flight: command.max_in_flight,
         max_connections: usize::try_from(command.max_connections).unwrap_or(usize::MAX),
     }
+}
+
+/// All addresses of both families; of IPv4 alone where there is no IPv6.
+fn everywhere() -> IpAddr {
+    let both = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    if TcpListener::bind((both, 0)).is_ok() { both } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
 }
 
 fn host_name() -> String {

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,9 @@ use crate::admin::{self, Admin};
 use crate::board::Board;
 use crate::config::assemble::Memory;
 use crate::config::folder::Folder;
-use crate::config::watch::{Look, Wake, Watch};
+pub use crate::config::kube::ClusterError;
+use crate::config::kube::{Access, Cluster};
+use crate::config::source::{Files, Nudge, Nudger, Source};
 use crate::control::Control;
 use crate::listen;
 use crate::worker::{Limits, Shared};
@@ -24,8 +25,8 @@ use crate::worker::{Limits, Shared};
 /// How a proxy runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The folder with HTTPRoutes, EndpointSlices and Services.
-    pub config: PathBuf,
+    /// Where HTTPRoutes, EndpointSlices and Services come from.
+    pub objects: Objects,
     /// Where status and metrics are served.
     pub admin: SocketAddr,
     /// The name of this proxy among those of a Rollout.
@@ -46,6 +47,15 @@ pub struct Settings {
     pub max_connections: usize,
 }
 
+/// Where a proxy reads objects.
+#[derive(Clone, Debug)]
+pub enum Objects {
+    /// In the files of a folder.
+    Folder(PathBuf),
+    /// From the API server of a cluster: those of one namespace; of the ServiceAccount's own if left out.
+    Cluster(Option<String>),
+}
+
 /// Why a proxy can't run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -57,6 +67,11 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The way to the API server is not known.
+    #[error(
+        "can't find the cluster's API server; run in a pod with a ServiceAccount, or name a kubeconfig in KUBECONFIG"
+    )]
+    Cluster(#[source] ClusterError),
     /// The admin listener can't be opened.
     #[error("can't listen on {address} for status and metrics; name a free address with --admin")]
     Admin {
@@ -101,7 +116,9 @@ pub fn check(folder: &Path) -> Result<Checked, Error> {
 
 /// Runs a proxy until a signal ends it. `started` is told once what it listens on.
 pub fn run(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Error> {
-    readable(&settings.config)?;
+    if let Objects::Folder(folder) = &settings.objects {
+        readable(folder)?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Start { what: "the admin runtime", source })?;
     runtime.block_on(live(settings, started))
@@ -126,19 +143,44 @@ async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Err
     let admin = TcpListener::bind(address).await.map_err(|source| Error::Admin { address, source })?;
     let address = admin.local_addr().unwrap_or(address);
     let (threads, drained) = start_threads(&shared)?;
-    let (watch, wake) = Watch::new(&settings.config);
-    let mut control = Control::new(settings.config.clone(), Arc::clone(&shared), Arc::clone(&board), threads);
-    control.turn(&Look::default());
-    spawn("penstock-config", move || control.run(watch))?;
+    let reach = Reach { shared: &shared, board: &board, threads };
+    let nudge = match &settings.objects {
+        Objects::Folder(folder) => {
+            let (files, nudge) = Files::new(folder.clone());
+            reach.follow(files).map(|()| nudge)
+        }
+        Objects::Cluster(namespace) => {
+            let access = Access::find(namespace.clone()).await.map_err(Error::Cluster)?;
+            let cluster = Cluster::new(access);
+            let (cluster, nudge) = cluster.map_err(|source| Error::Start { what: "watches", source })?;
+            reach.follow(cluster).map(|()| nudge)
+        }
+    }?;
     let router = admin::router(Admin { board: Arc::clone(&board), shared: Arc::clone(&shared) });
     tokio::spawn(async move { axum::serve(admin, router).await });
     started(&listens(address, &board));
-    signals.wait(&wake).await;
-    let mut ending = Ending { shared, board, wake, drained };
+    signals.wait(&nudge).await;
+    let mut ending = Ending { shared, board, nudge, drained };
     if !ending.drain(settings, &mut signals).await {
         ending.cut_off();
     }
     Ok(())
+}
+
+/// What a control needs to put things into effect.
+struct Reach<'a> {
+    shared: &'a Arc<Shared>,
+    board: &'a Arc<Board>,
+    threads: Vec<UnboundedSender<listen::Listen>>,
+}
+
+impl Reach<'_> {
+    /// Puts into effect what the source holds, and from here on what changes.
+    fn follow(self, source: impl Source + Send + 'static) -> Result<(), Error> {
+        let mut control = Control::new(source, Arc::clone(self.shared), Arc::clone(self.board), self.threads);
+        control.turn(true);
+        spawn("penstock-config", move || control.run())
+    }
 }
 
 fn start_threads(shared: &Arc<Shared>) -> Result<(Vec<UnboundedSender<listen::Listen>>, Drained), Error> {
@@ -181,7 +223,7 @@ fn listens(admin: SocketAddr, board: &Board) -> String {
 struct Ending {
     shared: Arc<Shared>,
     board: Arc<Board>,
-    wake: Sender<Wake>,
+    nudge: Nudger,
     drained: Drained,
 }
 
@@ -190,16 +232,16 @@ impl Ending {
     async fn drain(&mut self, settings: &Settings, signals: &mut Signals) -> bool {
         tracing::info!("draining");
         self.board.drain();
-        let wake = self.wake.clone();
+        let nudge = &self.nudge;
         let drain = async {
             tokio::time::sleep(settings.drain_delay).await;
-            self.wake.send(Wake::Stop).ok();
+            nudge(Nudge::Stop);
             self.shared.drain.cancel();
             tokio::time::timeout(settings.drain_timeout, self.drained.0.recv()).await.is_ok()
         };
         tokio::select! {
             complete = drain => complete,
-            () = signals.wait(&wake) => false,
+            () = signals.wait(nudge) => false,
         }
     }
 
@@ -225,12 +267,12 @@ impl Signals {
     }
 
     /// Waits for a signal to stop; passes on those to reload.
-    async fn wait(&mut self, wake: &Sender<Wake>) {
+    async fn wait(&mut self, nudge: &Nudger) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.reload.recv() => drop(wake.send(Wake::Reload)),
+                _ = self.reload.recv() => nudge(Nudge::Reload),
             }
         }
     }

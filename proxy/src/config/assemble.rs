@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use gateway_api::httproutes::HttpRoute;
 
 use super::backend::{self, Reach, Slices};
-use super::folder::{Contents, file_name};
+use super::contents::{Contents, file_name, place};
 use super::object::{Id, Object};
 use super::route::{Route, translate};
 
@@ -42,7 +42,7 @@ impl Draft {
 
     /// What messages about the whole route begin with.
     pub(crate) fn place(&self) -> String {
-        format!("{}: {}", self.file, self.id)
+        place(&self.file, &self.id)
     }
 }
 
@@ -75,7 +75,7 @@ impl Memory {
         for (id, kept) in &self.0 {
             match kept.draft(id, contents, &slices, &mut problems) {
                 Ok(draft) => drafts.push(draft),
-                Err(problem) => problems.push(format!("{}: {id}: {problem}", kept.file)),
+                Err(problem) => problems.push(format!("{}: {problem}", place(&kept.file, id))),
             }
         }
         drafts.sort_by(|a, b| (&a.file, &a.id).cmp(&(&b.file, &b.id)));
@@ -93,11 +93,11 @@ impl Memory {
         if self.0.get(id).is_none_or(|kept| *kept.source != *source) {
             match self.translate(id, &file, source, problems) {
                 Ok(kept) => drop(self.0.insert(id.clone(), kept)),
-                Err(problem) => problems.push(format!("{file}: {id}: {problem}; {}", self.rest(id))),
+                Err(problem) => problems.push(format!("{}: {problem}; {}", place(&file, id), self.rest(id))),
             }
         }
         if let Some(kept) = self.0.get_mut(id) {
-            problems.extend(kept.notes.iter().map(|note| format!("{file}: {id}: {note}")));
+            problems.extend(kept.notes.iter().map(|note| format!("{}: {note}", place(&file, id))));
             (kept.file, kept.gone) = (file, None);
         }
     }
@@ -112,8 +112,9 @@ impl Memory {
         let mut notes = Vec::new();
         let route =
             translate(source, &id.namespace, &mut notes).and_then(|r| self.refuse_older(id, source, r));
-        let route = route
-            .inspect_err(|_| problems.extend(notes.iter().map(|note| format!("{file}: {id}: {note}"))))?;
+        let route = route.inspect_err(|_| {
+            problems.extend(notes.iter().map(|note| format!("{}: {note}", place(file, id))))
+        })?;
         let (source, route) = (Arc::new(source.clone()), Arc::new(route));
         Ok(Kept { source, route, notes, file: file.to_owned(), gone: None })
     }

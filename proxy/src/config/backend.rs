@@ -9,11 +9,11 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use penstock_proxy_core::table::Protocol;
 
-use super::folder::{Contents, file_name};
+use super::contents::{Contents, file_name, place};
 use super::object::{Id, Object};
 use super::route::Backend;
 
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const H2C: &str = "kubernetes.io/h2c";
 /// Most endpoints of one backend.
 const MAX_ENDPOINTS: usize = 10_000;
@@ -76,8 +76,8 @@ impl<'a> Slices<'a> {
                     slices.0.entry((&id.namespace, name)).or_default().push(Listed { file, id, slice })
                 }
                 None => problems.push(format!(
-                    "{}: {id}: metadata.labels: {SERVICE_NAME} is missing; name the backend there",
-                    file_name(file)
+                    "{}: metadata.labels: {SERVICE_NAME} is missing; name the backend there",
+                    place(&file_name(file), id)
                 )),
             }
         }
@@ -99,7 +99,7 @@ pub(crate) fn reach(
     let mut found =
         Found { protocol: protocol(service.and_then(|p| p.app_protocol.as_deref())), ..Found::default() };
     for Listed { file, id, slice } in slices.0.get(&(namespace, name)).into_iter().flatten() {
-        let problem = |what: String| format!("{}: {id}: {what}", file_name(file));
+        let problem = |what: String| format!("{}: {what}", place(&file_name(file), id));
         problems.extend(found.add(slice, service, port).into_iter().map(problem));
     }
     found.reach()

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::contents::{Contents, file_name};
 use super::object::{Id, Object, Parsed, parse};
 
 const MAX_FILES: usize = 20_000;
@@ -39,14 +40,6 @@ struct Mark {
     racy: bool,
 }
 
-/// Everything that is in the folder.
-#[derive(Debug, Default)]
-pub(crate) struct Contents<'a> {
-    /// Each object once, and its file. Of several the one in the first file.
-    pub(crate) objects: BTreeMap<Id, (&'a Path, &'a Object)>,
-    pub(crate) problems: Vec<String>,
-}
-
 impl Folder {
     /// Nothing has been read yet.
     pub(crate) fn new(path: PathBuf) -> Folder {
@@ -74,6 +67,7 @@ impl Folder {
         changed
     }
 
+    /// What is in the folder. Of an object in several files, the one in the first file.
     pub(crate) fn contents(&self) -> Contents<'_> {
         let mut contents = Contents::default();
         contents.problems.extend(self.problem.clone());
@@ -98,11 +92,6 @@ fn add<'a>(contents: &mut Contents<'a>, path: &'a Path, id: &Id, object: &'a Obj
         return;
     }
     contents.objects.insert(id.clone(), (path, object));
-}
-
-/// The name by which messages call a file.
-pub(crate) fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 
 fn list(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {

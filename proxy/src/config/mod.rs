@@ -3,7 +3,10 @@
 
 pub(crate) mod assemble;
 pub(crate) mod backend;
+pub(crate) mod contents;
 pub(crate) mod folder;
+pub(crate) mod kube;
 pub(crate) mod object;
 pub(crate) mod route;
+pub(crate) mod source;
 pub(crate) mod watch;

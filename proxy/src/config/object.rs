@@ -122,7 +122,8 @@ fn add_typed<T: DeserializeOwned>(
     parsed.problems.extend(unknown.map(note));
 }
 
-fn typed<T: DeserializeOwned>(document: &Value, unknown: &mut Vec<String>) -> Result<T, String> {
+/// Reads a document as a `T`. Fields that `T` does not know are pushed to `unknown`. Errors: the field and why.
+pub(crate) fn typed<T: DeserializeOwned>(document: &Value, unknown: &mut Vec<String>) -> Result<T, String> {
     let mut track = serde_path_to_error::Track::new();
     let outer = serde_path_to_error::Deserializer::new(document, &mut track);
     let result = serde_ignored::deserialize(outer, |path| unknown.push(path.to_string().replace(".?", "")));

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
+use super::source::Nudge;
+
 /// How often the folder is looked at without having been told.
 const POLL: Duration = Duration::from_secs(1);
 /// How long a file that is being written is left alone after the last write, if nobody closes it.
@@ -22,10 +24,8 @@ const REMOVED: Duration = Duration::from_millis(20);
 pub(crate) enum Wake {
     /// The kernel says so.
     Event(notify::Result<notify::Event>),
-    /// A person says so.
-    Reload,
-    /// The proxy stops.
-    Stop,
+    /// The proxy says so.
+    Told(Nudge),
 }
 
 /// Says when to look at the folder, and at what.
@@ -80,8 +80,8 @@ impl Watch {
             }
             match self.wakes.recv_timeout(due - now) {
                 Ok(Wake::Event(Ok(event))) => self.pending.note(event, Instant::now()),
-                Ok(Wake::Event(Err(_)) | Wake::Reload) => self.pending.due = Some(now),
-                Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
+                Ok(Wake::Event(Err(_)) | Wake::Told(Nudge::Reload)) => self.pending.due = Some(now),
+                Ok(Wake::Told(Nudge::Stop)) | Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
@@ -158,7 +158,7 @@ mod tests {
     fn a_stop_ends_the_wait() {
         let dir = tempfile::tempdir().unwrap();
         let (mut watch, wake) = Watch::new(dir.path());
-        wake.send(Wake::Stop).unwrap();
+        wake.send(Wake::Told(Nudge::Stop)).unwrap();
         assert!(watch.wait(None).is_none());
     }
 }
