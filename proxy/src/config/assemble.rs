@@ -170,9 +170,12 @@ impl Kept {
         })
     }
 
-    /// The port to listen on: the target of the parent Service's port if that Service is known, else the parent's
-    /// port itself.
+    /// The port to listen on: what the route's annotation says, else the target of the parent Service's port if that
+    /// Service is known, else the parent's port itself.
     fn port(&self, contents: &Contents<'_>) -> Result<u16, String> {
+        if let Some(port) = self.route.listen {
+            return Ok(port);
+        }
         let parent = &self.route.parent;
         let number = match backend::service(contents, &self.route.namespace, &parent.name) {
             Some(service) => {
@@ -308,16 +311,32 @@ mod tests {
     }
 
     #[test]
-    fn the_parent_services_target_port_is_listened_on() {
+    fn the_port_is_that_of_the_route_or_the_parent_services_target() {
         let service = |target| {
             format!(
                 "apiVersion: v1\nkind: Service\nmetadata: {{name: shop}}\nspec: {{ports: [{{port: 80, targetPort: {target}}}]}}\n"
             )
         };
-        let port = |yaml: String| assemble(&mut Memory::default(), &yaml, Instant::now());
+        let now = Instant::now();
+        let port = |yaml: String| assemble(&mut Memory::default(), &yaml, now);
         assert_eq!(port(route(1, "")).0[0].port, 80);
         assert_eq!(port(route(1, "") + &service("15001")).0[0].port, 15001);
         let (drafts, problems) = port(route(1, "") + &service("web"));
         assert!(drafts.is_empty() && problems[0].contains("is a name; write a number"), "{problems:?}");
+        let generation = "penstock.dev/generation:";
+        let listen = |port: &str| {
+            let annotated = format!("penstock.dev/listen: '{port}', {generation}");
+            assemble(
+                &mut Memory::default(),
+                &(route(1, "").replace(generation, &annotated) + &service("web")),
+                now,
+            )
+        };
+        assert_eq!(listen("15002").0[0].port, 15002, "the route's own word comes first");
+        for wrong in ["0", "70000", "web"] {
+            let (drafts, problems) = listen(wrong);
+            assert!(drafts.is_empty(), "{wrong}");
+            assert!(problems[0].contains("metadata.annotations[penstock.dev/listen]: "), "{problems:?}");
+        }
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Route {
     pub(crate) rollout: String,
     pub(crate) generation: u64,
     pub(crate) parent: Parent,
+    /// The port to listen on, if the route names it.
+    pub(crate) listen: Option<u16>,
     pub(crate) sticky: Option<Sticky>,
     pub(crate) limits: Vec<f64>,
     pub(crate) rules: Vec<Rule>,
@@ -82,11 +84,23 @@ pub(crate) fn translate(
     let split = split(&translated);
     let mark = annotation(route, object::MARK).and_then(|mark| mark.split_once('='));
     let marked = mark.and_then(|mark| marked(&translated, mark, &backends));
-    let (generation, parent) = (generation(route)?, parent(route, namespace)?);
+    let (generation, parent, listen) = (generation(route)?, parent(route, namespace)?, listen(route)?);
     note_unsupported(route, notes);
     let (sticky, limits) = (sticky(route, notes), limits(route, notes));
     let (namespace, rules) = (namespace.to_owned(), translated);
-    Ok(Route { namespace, rollout, generation, parent, sticky, limits, rules, backends, split, marked })
+    Ok(Route {
+        namespace,
+        rollout,
+        generation,
+        parent,
+        listen,
+        sticky,
+        limits,
+        rules,
+        backends,
+        split,
+        marked,
+    })
 }
 
 /// The Rollout that a route belongs to.
@@ -107,6 +121,13 @@ fn generation(route: &HttpRoute) -> Result<u64, String> {
     let Some(text) = annotation(route, object::GENERATION) else { return Ok(0) };
     let path = annotation_path(object::GENERATION);
     text.parse().map_err(|_| format!("{path}: {text:?} is no whole number; write one, higher than the last"))
+}
+
+fn listen(route: &HttpRoute) -> Result<Option<u16>, String> {
+    let Some(text) = annotation(route, object::LISTEN) else { return Ok(None) };
+    let port = text.parse().ok().filter(|port| *port > 0);
+    let path = annotation_path(object::LISTEN);
+    port.map(Some).ok_or_else(|| format!("{path}: {text:?} is no port; write 1 to 65535"))
 }
 
 fn parent(route: &HttpRoute, namespace: &str) -> Result<Parent, String> {
