@@ -89,7 +89,7 @@ pub fn state(service: &Service, apex: &Apex, uid: &str) -> Standing {
     if annotation(service, ADOPT) != Some("true") {
         return Standing::Foreign(not_handed_over(apex));
     }
-    match fitness::check(service, apex) {
+    match fitness::check_fresh(service, apex) {
         Ok(()) => Standing::Adoptable,
         Err(conflict) => Standing::Foreign(conflict),
     }
@@ -108,7 +108,7 @@ pub fn adopt(service: &mut Service, apex: &Apex) -> Result<(), Conflict> {
     };
     // Somebody who changes a Service that is ours already gets it put right first, and told about it next.
     match known {
-        None => fitness::check(service, apex)?,
+        None => fitness::check_fresh(service, apex)?,
         Some(_) => drop(fitness::port(service, apex)?),
     }
     let before = Before::now(service, apex, known);

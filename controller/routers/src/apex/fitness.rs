@@ -4,8 +4,19 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Apex, Conflict, selector};
+use crate::router;
 
-/// Errors: why a Service can't be taken over.
+/// Errors: why a Service can't be taken over that was not before.
+pub(super) fn check_fresh(service: &Service, apex: &Apex) -> Result<(), Conflict> {
+    if *selector(service) == router::pods() {
+        let remedy =
+            "write the selector of the pods that it is for, or name another one in spec.service.name";
+        return Err(conflict(apex, "leads to routers already, and nobody knows where it led before", remedy));
+    }
+    check(service, apex)
+}
+
+/// Errors: why a Service does not serve all its clients when routers are behind it.
 pub(super) fn check(service: &Service, apex: &Apex) -> Result<(), Conflict> {
     let none = ServiceSpec::default();
     let spec = service.spec.as_ref().unwrap_or(&none);
