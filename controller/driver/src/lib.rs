@@ -1,6 +1,9 @@
 //! The shell around the rollout machine: asks, looks, saves, acts, tells.
 
 pub mod ask;
+pub mod clock;
+pub mod kube;
 pub mod local;
 pub mod ports;
+mod served;
 pub mod turn;

@@ -24,9 +24,10 @@ use super::stop::stop_all;
 use super::store::Store;
 use super::tend::{take_down, tend};
 use super::watched::Watched;
-use super::world::{Applied, Site, now};
+use super::world::{Applied, Site};
 use crate::ask::SourceError;
 use crate::ask::proxies::Proxies;
+use crate::clock::now;
 
 /// The proxy is next door: it says how it is in this time, or not at all.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(500);

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use super::home::Key;
 use super::routes;
 use super::store::StoreError;
-use super::world::{Applied, LocalWorld, Site, now};
+use super::world::{Applied, LocalWorld, Site};
+use crate::clock::now;
 use crate::turn::{Memory, turn};
 
 /// What can't be opened is tried again after this.

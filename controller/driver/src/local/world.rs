@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use penstock_core::decision::{Action, Decision, What};
-use penstock_core::observation::{Observation, Pods, Report};
+use penstock_core::observation::{Observation, Pods};
 use penstock_core::revision::Revision;
 use penstock_core::sample::{Answer, Question};
-use penstock_core::split::{Generation, Split, Weight};
+use penstock_core::split::{Generation, Weight};
 use penstock_core::state::State;
-use penstock_core::time::Time;
 use penstock_crds::{Account, Admitted, Facts, RolloutStatus, Sticky, refused, report};
-use penstock_proxy_api::{RolloutStatus as Served, Status};
 use penstock_routers::gateway::{self, Shape};
 use penstock_routers::service::Apex;
 use penstock_signals::RolloutName;
@@ -24,12 +23,14 @@ use super::home::{Home, Key};
 use super::numbers::Numbers;
 use super::orders::Orders;
 use super::pods::{Group, Supervisor};
-use super::revisions::{Kept, Revisions, Target};
+use super::revisions::{Kept, New, Revisions, Target};
 use super::routes;
 use super::saving::{self, Saving};
 use super::store::{Store, StoreError, Version};
 use crate::ask::proxies::Proxies;
+use crate::clock::now;
 use crate::ports::{ActError, Record, SaveError, World};
+use crate::served;
 
 /// What all Rollouts of a folder share.
 pub struct Site {
@@ -130,7 +131,12 @@ impl LocalWorld {
         if applied.admitted.facts.source != self.applied.admitted.facts.source {
             self.numbers = Numbers::of(&applied.admitted.facts.source);
         }
-        self.applied = applied;
+        let before = std::mem::replace(&mut self.applied, applied);
+        if before.admitted.facts.min_ready_seconds != self.facts().min_ready_seconds
+            && let Err(error) = self.adopt_revisions()
+        {
+            tracing::warn!(rollout = %self.key, %error, "minReadySeconds");
+        }
     }
 
     /// What is released, and how.
@@ -157,9 +163,10 @@ impl LocalWorld {
     }
 
     fn supervise(&self, revision: &Revision, kept: Kept) -> Result<(), FileError> {
-        let Kept { template, created, replicas, generation } = kept;
+        let Kept { template, created, app_protocol, replicas, generation } = kept;
         let (key, revision) = (self.key.clone(), revision.clone());
-        let group = Group { key, revision, template, replicas, generation, created, app_protocol: None };
+        let min_ready = Duration::from_secs(self.facts().min_ready_seconds.into());
+        let group = Group { key, revision, template, replicas, generation, created, app_protocol, min_ready };
         self.site.supervisor.scale(group)
     }
 
@@ -195,8 +202,13 @@ impl LocalWorld {
 
     fn scale(&self, revision: &Revision, target: Target) -> Result<(), String> {
         let strategy = self.strategy();
-        let template = (*revision == strategy.revision).then(|| (self.facts().template.clone(), now()));
-        let kept = self.site.revisions.scale(&self.key, revision, target, template);
+        let new = || {
+            let facts = self.facts();
+            let (template, app_protocol) = (facts.template.clone(), facts.service.app_protocol.clone());
+            New { template, created: now(), app_protocol }
+        };
+        let new = (*revision == strategy.revision).then(new);
+        let kept = self.site.revisions.scale(&self.key, revision, target, new);
         match kept.map_err(|e| e.to_string())? {
             Some(kept) => self.supervise(revision, kept).map_err(|e| e.to_string()),
             None => Err(format!("the template of revision {revision} is not kept any more; apply it again")),
@@ -272,7 +284,9 @@ impl World for LocalWorld {
 
     async fn look(&mut self) -> Observation {
         let reports = self.site.status.status(std::slice::from_ref(&self.site.admin)).await;
-        let proxies = reports.into_iter().map(|(name, status)| (name, status.map(|s| served(&s, &self.key))));
+        let proxies = reports.into_iter().map(|(name, status)| {
+            (name, status.map(|s| served::report(&s, self.key.namespace(), self.key.name())))
+        });
         let waiting = self.site.orders.waiting(&self.key).unwrap_or_else(|error| {
             tracing::warn!(rollout = %self.key, %error, "orders can't be read");
             Default::default()
@@ -342,26 +356,6 @@ impl World for LocalWorld {
     }
 }
 
-/// What a proxy says of one Rollout; of one that it does not know, that it sends nothing anywhere.
-fn served(status: &Status, key: &Key) -> Report {
-    let mine = |r: &&Served| r.namespace == key.namespace() && r.name == key.name();
-    let Some(served) = status.rollouts.iter().find(mine) else { return Report::default() };
-    let revision = |name: &String| Revision::new(name.as_str()).ok();
-    let weights = served
-        .weights
-        .iter()
-        .filter_map(|(name, percent)| Some((revision(name)?, Weight::new(*percent).ok()?)));
-    let in_flight = served.in_flight.iter().filter_map(|(name, n)| Some((revision(name)?, *n)));
-    Report {
-        split: Split {
-            generation: Generation(served.generation),
-            weights: weights.collect(),
-            marked: served.marked.as_ref().and_then(revision),
-        },
-        in_flight: in_flight.collect(),
-    }
-}
-
 fn rollout_name(key: &Key) -> RolloutName {
     RolloutName { namespace: key.namespace().to_owned(), name: key.name().to_owned() }
 }
@@ -369,10 +363,4 @@ fn rollout_name(key: &Key) -> RolloutName {
 fn selector(facts: &Facts) -> String {
     let labels = facts.selector.match_labels.iter().flatten();
     labels.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
-}
-
-/// The present, by the system's clock.
-pub fn now() -> Time {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

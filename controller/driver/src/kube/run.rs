@@ -1,0 +1,225 @@
+//! `penstock controller`: everything that runs for a cluster.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::config::{Config, KubeConfigOptions};
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use penstock_proxy_api::object;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::cluster::{Cluster, ROUTER, rollout_kind, route_kind};
+use super::give_back::give_back;
+use super::leader::Candidate;
+use super::serve::serve;
+use super::story::{self, Story};
+use super::tend::tend;
+use super::watches::{Subject, follow};
+use crate::ask::SourceError;
+use crate::ask::proxies::Proxies;
+
+/// A router says how it is in this time, or not at all.
+const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
+/// A router's counters are read in this time, or there is no data.
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How a controller runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The kubeconfig's context; the current one, or the ServiceAccount within a cluster, when left out.
+    pub context: Option<String>,
+    /// The only namespace to look after; all when left out.
+    pub namespace: Option<String>,
+    /// The namespace of the controller itself, which holds its lease.
+    pub own_namespace: String,
+    /// The name of this controller among several: that of its pod.
+    pub name: String,
+    /// Image of the routers.
+    pub router_image: String,
+    /// Routers per namespace.
+    pub router_replicas: u32,
+    /// Address of the Prometheus that judges Rollouts that name no source; the routers themselves when left out.
+    pub prometheus: Option<String>,
+    /// Where metrics and health are served.
+    pub metrics: SocketAddr,
+}
+
+/// Why a controller can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// There is no way to a cluster.
+    #[error("no way to a cluster: {0}; write --context, set KUBECONFIG, or run it in a pod")]
+    Config(String),
+    /// The client can't be made.
+    #[error("the client of the API server can't be made: {0}")]
+    Client(#[from] kube::Error),
+    /// No HTTP client could be made.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The listener of metrics can't be opened.
+    #[error(
+        "can't listen on {address} for metrics and health ({source}); name a free address with --metrics"
+    )]
+    Listen {
+        /// Its address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Runs until `stop`, then hands over at once.
+pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let client = client(options.context.clone()).await?;
+    let address = options.metrics;
+    let listener = TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
+    let (story, waiting) = Story::new(options.name.clone());
+    let (status, scrape) = (Proxies::new(STATUS_TIMEOUT)?, Proxies::new(SCRAPE_TIMEOUT)?);
+    let candidate = Candidate::new(client.clone(), &options.own_namespace, options.name.clone());
+    let cluster = Arc::new(Cluster::new(client.clone(), options, status, scrape, story));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(story::write(client, waiting));
+    let serving = Arc::clone(&cluster);
+    tasks.spawn(async move {
+        if let Err(error) = serve(listener, serving).await {
+            tracing::error!(%error, "metrics are not served any more");
+        }
+    });
+    watch(&cluster, &mut tasks);
+    tokio::select! {
+        () = lead(&cluster, &candidate) => {}
+        () = candidate.run() => {}
+        () = stop => {}
+    }
+    tracing::info!("stopping");
+    candidate.resign().await;
+    Ok(())
+}
+
+async fn client(context: Option<String>) -> Result<Client, RunError> {
+    let config = match context {
+        None => Config::infer().await.map_err(|e| RunError::Config(e.to_string()))?,
+        Some(_) => {
+            let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+            Config::from_kubeconfig(&options).await.map_err(|e| RunError::Config(e.to_string()))?
+        }
+    };
+    Ok(Client::try_from(config)?)
+}
+
+/// Watches what the indices hold.
+fn watch(cluster: &Arc<Cluster>, tasks: &mut JoinSet<()>) {
+    macro_rules! watched {
+        ($index:ident, $api:expr, $config:expr, $resource:expr, $strip:expr, $wake:expr) => {{
+            let cluster = Arc::clone(cluster);
+            tasks.spawn(async move {
+                let subject = Subject { api: $api(&cluster), config: $config, resource: $resource };
+                let apply = |event: watcher::Event<_>| cluster.$index.apply(event.modify($strip));
+                follow(subject, &cluster.outages, &cluster.metrics, apply, |key| $wake(&cluster, key)).await;
+            });
+        }};
+    }
+    let ours = || watcher::Config::default().labels(object::ROLLOUT);
+    let routers = || watcher::Config::default().labels(&format!("{}={ROUTER}", object::COMPONENT));
+    let all = watcher::Config::default();
+    watched!(
+        rollouts,
+        |c: &Cluster| dynamic(c, rollout_kind()),
+        all,
+        "rollouts.penstock.dev",
+        |_| {},
+        Cluster::rollout_changed
+    );
+    watched!(
+        routes,
+        |c: &Cluster| dynamic(c, route_kind()),
+        ours(),
+        HTTP_ROUTES,
+        strip::metadata,
+        Cluster::changed
+    );
+    watched!(replica_sets, typed, ours(), "replicasets.apps", strip::replica_set, Cluster::changed);
+    watched!(pods, typed, ours(), "pods", strip::pod, Cluster::changed);
+    watched!(services, typed, ours(), "services", strip::metadata, Cluster::changed);
+    watched!(routers, typed, routers(), "pods of routers", strip::pod, Cluster::router_changed);
+    watched!(deployments, typed, routers(), "deployments.apps", strip::metadata, Cluster::routers_changed);
+    watched!(accounts, typed, routers(), "serviceaccounts", strip::metadata, Cluster::routers_changed);
+}
+
+/// The kind without which nothing can be routed.
+pub(super) const HTTP_ROUTES: &str = "httproutes.gateway.networking.k8s.io";
+
+fn typed<K>(cluster: &Cluster) -> Api<K>
+where
+    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+{
+    match &cluster.options.namespace {
+        Some(namespace) => Api::namespaced(cluster.client.clone(), namespace),
+        None => Api::all(cluster.client.clone()),
+    }
+}
+
+fn dynamic(cluster: &Cluster, kind: kube::core::ApiResource) -> Api<kube::api::DynamicObject> {
+    match &cluster.options.namespace {
+        Some(namespace) => Api::namespaced_with(cluster.client.clone(), namespace, &kind),
+        None => Api::all_with(cluster.client.clone(), &kind),
+    }
+}
+
+/// Tends all Rollouts whenever this controller leads.
+async fn lead(cluster: &Arc<Cluster>, candidate: &Candidate) {
+    let mut leads = candidate.leads();
+    let Some(mut begun) = cluster.wakers.begun() else { return };
+    loop {
+        if leads.wait_for(|leads| *leads).await.is_err() {
+            return;
+        }
+        cluster.metrics.leads(true);
+        let mut tended = JoinSet::new();
+        while begun.try_recv().is_ok() {}
+        cluster.wakers.lead(true);
+        tokio::select! {
+            () = async {
+                cluster.synced().await;
+                cluster.rollouts.keys().into_iter().for_each(|key| cluster.wakers.wake(key));
+                give_back(cluster).await;
+                while let Some((key, bell)) = begun.recv().await {
+                    while tended.try_join_next().is_some() {}
+                    tended.spawn(tend(Arc::clone(cluster), key, bell));
+                }
+            } => {}
+            _ = leads.wait_for(|leads| !*leads) => {}
+        }
+        // Whatever was under way is stopped where it is: every action is safe if carried out in part.
+        tended.abort_all();
+        cluster.wakers.lead(false);
+        cluster.metrics.leads(false);
+    }
+}
+
+/// What no index needs of the objects.
+mod strip {
+    use k8s_openapi::api::apps::v1::ReplicaSet;
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::Resource;
+
+    pub(super) fn metadata<K: Resource>(object: &mut K) {
+        object.meta_mut().managed_fields = None;
+    }
+
+    pub(super) fn replica_set(object: &mut ReplicaSet) {
+        metadata(object);
+    }
+
+    /// Of a pod, its state is of interest.
+    pub(super) fn pod(pod: &mut Pod) {
+        metadata(pod);
+        pod.metadata.annotations = None;
+        pod.spec = None;
+    }
+}

@@ -1,0 +1,46 @@
+//! `/metrics`, `/healthz` and `/readyz` of the controller.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use super::cluster::Cluster;
+
+/// Serves until it is dropped.
+pub(super) async fn serve(listener: TcpListener, cluster: Arc<Cluster>) -> std::io::Result<()> {
+    let (metrics, ready) = (Arc::clone(&cluster), cluster);
+    let text = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(move || readiness(Arc::clone(&ready))))
+        .route(
+            "/metrics",
+            get(move || async move {
+                metrics.metrics.active(metrics.wakers.tended());
+                (text, metrics.metrics.text())
+            }),
+        );
+    axum::serve(listener, router).await
+}
+
+/// Ready to lead: everything is watched. What is not is named.
+async fn readiness(cluster: Arc<Cluster>) -> impl IntoResponse {
+    let mut missing: Vec<String> = cluster
+        .outages
+        .all()
+        .into_iter()
+        .map(|(resource, error)| format!("{resource}: {}", error.why))
+        .collect();
+    if missing.is_empty() && !cluster.is_synced() {
+        missing.push("the first lists are not complete".to_owned());
+    }
+    if missing.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n")
+    }
+}

@@ -1,0 +1,211 @@
+//! The life of one Rollout on a cluster: turn after turn, as long as there is anything to wait for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use penstock_core::time::Time;
+use penstock_crds::refused;
+use penstock_signals::RolloutName;
+
+use super::cluster::Cluster;
+use super::give_back::give_back_of;
+use super::rollouts::Entry;
+use super::wakers::Bell;
+use super::world::{KubeWorld, Unfit, put_status, typed};
+use crate::clock::now;
+use crate::turn::{Memory, turn};
+
+/// Turns of one Rollout come no faster, whatever happens.
+const PACE: Duration = Duration::from_millis(20);
+/// What failed is tried again after this at first, and after ten times as long in the end.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long a Rollout that waits for nothing stays at hand.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// How a visit ended.
+enum Then {
+    /// It is looked at again then, or when its bell rings.
+    Wait(Option<Duration>),
+    /// There is nothing left to do.
+    Gone,
+}
+
+/// Tends a Rollout until there is nothing to wait for.
+pub(super) async fn tend(cluster: Arc<Cluster>, key: RolloutName, bell: Arc<Bell>) {
+    let mut life = Life {
+        cluster: Arc::clone(&cluster),
+        key: key.clone(),
+        bell: Arc::clone(&bell),
+        world: None,
+        failures: 0,
+        told: Vec::new(),
+    };
+    let mut planned = None;
+    loop {
+        let (began, rung) = (Instant::now(), bell.heard());
+        let due = rung.into_iter().chain(planned).min().unwrap_or(began).min(began);
+        let then = life.visit(due).await;
+        cluster.metrics.turned(began.elapsed());
+        planned = if let Then::Wait(Some(pause)) = &then { Some(Instant::now() + *pause) } else { None };
+        tokio::time::sleep(PACE).await;
+        match then {
+            Then::Gone => {
+                if cluster.wakers.leave(&key, &bell) {
+                    return;
+                }
+            }
+            Then::Wait(Some(pause)) => tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = bell.rings() => {}
+            },
+            Then::Wait(None) => {
+                let rung = tokio::time::timeout(LINGER, bell.rings()).await.is_ok();
+                if !rung && cluster.wakers.leave(&key, &bell) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+struct Life {
+    cluster: Arc<Cluster>,
+    key: RolloutName,
+    bell: Arc<Bell>,
+    world: Option<(KubeWorld, Memory)>,
+    /// Turns in a row in which something failed.
+    failures: u32,
+    told: Vec<String>,
+}
+
+impl Life {
+    async fn visit(&mut self, due: Instant) -> Then {
+        let Some(entry) = self.cluster.rollouts.get(&self.key) else { return self.gone().await };
+        if entry.deleting {
+            // Its objects go with it, or stay behind as they are: nothing is made anew, nothing is divided.
+            self.world = None;
+            return Then::Gone;
+        }
+        let clash = self.cluster.rollouts.clash(&self.key, &entry);
+        if clash.is_some() {
+            self.cluster.stands_back(&self.key);
+        }
+        if !self.open(&entry, clash.clone()).await {
+            return self.pause(true);
+        }
+        let Some((world, memory)) = &mut self.world else { return Then::Wait(None) };
+        world.stand_back(clash);
+        if let Some(state) = world.take(&entry) {
+            *memory = Memory::new(state);
+        }
+        let new = memory.state.stable.is_none();
+        world.furnish(new).await;
+        if new && world.is_barred() {
+            let saved = world.save_troubles().await;
+            let _ = saved.inspect_err(|error| tracing::debug!(rollout = %self.key, %error, "troubles"));
+            return self.pause(true);
+        }
+        let strategy = world.strategy().clone();
+        let turned = turn(world, &strategy, memory, now()).await;
+        self.cluster.metrics.decided(due.elapsed());
+        if turned.outdated {
+            if !world.read().await {
+                return Then::Wait(Some(PACE));
+            }
+            if let Some(entry) = self.cluster.rollouts.get(&self.key) {
+                let state = world.take(&entry);
+                *memory = state.map_or_else(|| memory.clone(), Memory::new);
+            }
+            return Then::Wait(Some(PACE));
+        }
+        world.tidy().await;
+        let troubled = world.is_troubled();
+        let ready_at = world.ready_at;
+        if turned.troubles != self.told {
+            turned.troubles.iter().for_each(|trouble| tracing::error!(rollout = %self.key, "{trouble}"));
+            self.told.clone_from(&turned.troubles);
+        }
+        let wake_at = turned.wake_at.into_iter().chain(ready_at).min();
+        if !turned.troubles.is_empty() || troubled {
+            let Then::Wait(Some(pause)) = self.pause(true) else { return Then::Wait(None) };
+            // What is due in a release is due all the same.
+            let sooner =
+                wake_at.filter(|_| turned.troubles.is_empty()).map_or(pause, |at| until(at).min(pause));
+            return Then::Wait(Some(sooner));
+        }
+        self.failures = 0;
+        Then::Wait(wake_at.map(until))
+    }
+
+    /// Returns whether there is a world to take a turn in.
+    async fn open(&mut self, entry: &Arc<Entry>, clash: Option<String>) -> bool {
+        if self.world.is_some() {
+            return true;
+        }
+        let opened = match clash.filter(|_| !is_known(entry)) {
+            Some(clash) => Err(Unfit::Refused(clash)),
+            None => {
+                KubeWorld::open(Arc::clone(&self.cluster), self.key.clone(), entry, Arc::clone(&self.bell))
+            }
+        };
+        match opened {
+            Ok((world, state)) => {
+                self.world = Some((world, Memory::new(state)));
+                true
+            }
+            Err(unfit) => {
+                let why = match unfit {
+                    Unfit::Refused(why) => why,
+                    Unfit::NoPort => "the routers of this namespace have no port left: move some Rollouts to another namespace".to_owned(),
+                };
+                self.refuse(entry, &why).await;
+                false
+            }
+        }
+    }
+
+    /// Says in the status why a Rollout is not tended. What runs is left as it is.
+    async fn refuse(&self, entry: &Entry, why: &str) {
+        let before = typed(entry).ok().and_then(|rollout| rollout.status).unwrap_or_default();
+        let generation = entry.object().pointer("/metadata/generation").and_then(serde_json::Value::as_i64);
+        let status = refused(generation.unwrap_or(0), why, now(), &before);
+        self.cluster.metrics.stands(&self.key, status.phase, status.split.as_ref().map_or(0, |s| s.weight));
+        if status == before {
+            return;
+        }
+        tracing::warn!(rollout = %self.key, "refused: {why}");
+        match put_status(&self.cluster, &self.key, &entry.uid, Some(entry.version.clone()), &status).await {
+            Ok(written) => self.cluster.rollouts.put(written),
+            Err(error) => {
+                tracing::debug!(rollout = %self.key, error = error.why, "the refusal can't be told yet")
+            }
+        }
+    }
+
+    async fn gone(&mut self) -> Then {
+        if self.world.take().is_some() {
+            tracing::info!(rollout = %self.key, "deleted");
+        }
+        give_back_of(&self.cluster, &self.key).await;
+        self.cluster.release(&self.key);
+        self.cluster.metrics.forget(&self.key);
+        Then::Gone
+    }
+
+    /// Longer from failure to failure, and a little by chance: many that fail together don't come back together.
+    fn pause(&mut self, failed: bool) -> Then {
+        self.failures = if failed { self.failures.saturating_add(1) } else { 0 };
+        let pause =
+            AGAIN.mul_f64(1.5_f64.powi(i32::try_from(self.failures.min(6)).unwrap_or(6) - 1).min(10.0));
+        Then::Wait(Some(pause.mul_f64(0.8 + 0.4 * fastrand::f64())))
+    }
+}
+
+/// Whether it has run before: then it goes on beside its neighbour, and only what is new is refused.
+fn is_known(entry: &Entry) -> bool {
+    entry.object().pointer("/status/stableRevision").is_some_and(serde_json::Value::is_string)
+}
+
+fn until(at: Time) -> Duration {
+    at.since(now())
+}

@@ -1,0 +1,114 @@
+//! The watches that feed the indices, and what is wrong with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use kube::Api;
+use kube::Resource;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, Event, watcher};
+use penstock_signals::RolloutName;
+use serde::de::DeserializeOwned;
+
+use super::call::{CallError, Kind};
+use super::metrics::Metrics;
+
+/// What keeps watches from being up to date, by the kind of objects.
+#[derive(Default)]
+pub(super) struct Outages(Mutex<BTreeMap<&'static str, CallError>>);
+
+impl Outages {
+    /// What is wrong with the watch of a kind.
+    pub(super) fn of(&self, resource: &'static str) -> Option<CallError> {
+        self.lock().get(resource).cloned()
+    }
+
+    /// All that is wrong.
+    pub(super) fn all(&self) -> BTreeMap<&'static str, CallError> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, CallError>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which objects to watch.
+pub(super) struct Subject<K> {
+    pub(super) api: Api<K>,
+    pub(super) config: watcher::Config,
+    /// Their kind, as `kubectl` has it.
+    pub(super) resource: &'static str,
+}
+
+/// Watches until it is dropped. `apply` takes each event in and says who is concerned; they are told by `wake`.
+pub(super) async fn follow<K>(
+    subject: Subject<K>,
+    outages: &Outages,
+    metrics: &Metrics,
+    apply: impl Fn(Event<K>) -> BTreeSet<RolloutName>,
+    wake: impl Fn(RolloutName),
+) where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let Subject { api, config, resource } = subject;
+    let stream = watcher(api, config).backoff(Pace::default());
+    let mut stream = std::pin::pin!(stream);
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(event) => {
+                // A list that begins shows nothing yet: the server may still refuse the rest.
+                if !matches!(event, Event::Init) && outages.lock().remove(resource).is_some() {
+                    tracing::info!(resource, "is watched again");
+                }
+                apply(event).into_iter().for_each(&wake);
+            }
+            Err(error) => {
+                metrics.watch_failed(resource);
+                let error = words(error);
+                let before = outages.lock().insert(resource, error.clone());
+                if before.is_none_or(|before| before.kind != error.kind) {
+                    tracing::warn!(resource, error = error.why, "can't be watched; it is tried again");
+                }
+            }
+        }
+    }
+}
+
+fn words(error: watcher::Error) -> CallError {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => CallError::from(error),
+        watcher::Error::WatchError(status) => CallError::from(kube::Error::Api(status)),
+        watcher::Error::NoResourceVersion => {
+            CallError { kind: Kind::Unavailable, why: "the API server sends no version".to_owned() }
+        }
+    }
+}
+
+/// Waits between two attempts: 0.1 s at first, 5 s at most, each up to half as long again by chance.
+#[derive(Default)]
+struct Pace {
+    attempts: u32,
+}
+
+impl Iterator for Pace {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let millis = 100_u64.saturating_mul(1 << self.attempts.min(6)).min(5_000);
+        self.attempts = self.attempts.saturating_add(1);
+        Some(Duration::from_millis(millis + fastrand::u64(0..=millis / 2)))
+    }
+}
+
+impl Backoff for Pace {
+    fn reset(&mut self) {
+        self.attempts = 0;
+    }
+}

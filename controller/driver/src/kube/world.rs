@@ -1,0 +1,660 @@
+//! The world of one Rollout on a cluster: what a turn asks, looks at, saves and does.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::ResourceExt;
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use penstock_core::decision::{Action, Decision, What};
+use penstock_core::observation::{Observation, Pods, Report, Route};
+use penstock_core::revision::Revision;
+use penstock_core::sample::{Answer, Question};
+use penstock_core::split::Weight;
+use penstock_core::state::State;
+use penstock_core::time::Time;
+use penstock_crds::{
+    API_VERSION, Account, Admitted, Facts, KIND, Refusal, Rollout, RolloutStatus, Sticky, admit, refused,
+    report,
+};
+use penstock_proxy_api::{Status, object};
+use penstock_routers::apex::Apex;
+use penstock_routers::gateway::{self, Shape};
+use penstock_signals::RolloutName;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use super::acts::{self, Template};
+use super::call::{CallError, Kind, call};
+use super::cluster::{Cluster, Router};
+use super::furnish::{Furniture, furnish, is_ours};
+use super::numbers::Numbers;
+use super::rollouts::Entry;
+use super::run::HTTP_ROUTES;
+use super::trouble::Trouble;
+use super::wakers::Bell;
+use super::{orders, replicas, sources};
+use crate::clock::now;
+use crate::ports::{ActError, Record, SaveError, World};
+use crate::served;
+
+/// What stands around a Rollout is looked at no more often.
+const FURNISH_AGAIN: Duration = Duration::from_millis(500);
+
+/// Why a Rollout can't be tended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// Its text is refused: what is wrong with it.
+    Refused(String),
+    /// Routers have no port left.
+    NoPort,
+}
+
+/// The world of one Rollout.
+pub(super) struct KubeWorld {
+    cluster: Arc<Cluster>,
+    key: RolloutName,
+    rollout: Rollout,
+    admitted: Admitted,
+    /// Why its present text is refused: an earlier one holds.
+    problem: Option<String>,
+    port: u16,
+    /// As it is saved.
+    status: RolloutStatus,
+    saved: Value,
+    numbers: sources::Sources,
+    asked: Option<JoinHandle<()>>,
+    answers: Arc<Mutex<Vec<Answer>>>,
+    furnishing: Option<JoinHandle<Vec<Trouble>>>,
+    furnished: Vec<Trouble>,
+    furnished_at: Option<Instant>,
+    /// What went wrong in the last turn.
+    failed: Vec<Trouble>,
+    /// What each router said last, and whether all of them serve this Rollout.
+    served: bool,
+    /// When a pod has been ready for long enough.
+    pub(super) ready_at: Option<Time>,
+    bell: Arc<Bell>,
+}
+
+impl KubeWorld {
+    /// The world of a Rollout, with what is remembered of it.
+    pub(super) fn open(
+        cluster: Arc<Cluster>,
+        key: RolloutName,
+        entry: &Entry,
+        bell: Arc<Bell>,
+    ) -> Result<(KubeWorld, State), Unfit> {
+        let rollout = typed(entry)?;
+        let admitted = admit(&rollout).map_err(|refusals| Unfit::Refused(words(&refusals)))?;
+        let port = port(&cluster, &key).ok_or(Unfit::NoPort)?;
+        let status = rollout.status.clone().unwrap_or_default();
+        let state = remembered(&status);
+        let world = KubeWorld {
+            numbers: sources::Sources::new(Arc::clone(&cluster), key.namespace.clone()),
+            cluster,
+            key,
+            rollout,
+            admitted,
+            problem: None,
+            port,
+            saved: plain(&status),
+            status,
+            asked: None,
+            answers: Arc::default(),
+            furnishing: None,
+            furnished: Vec::new(),
+            furnished_at: None,
+            failed: Vec::new(),
+            served: false,
+            ready_at: None,
+            bell,
+        };
+        Ok((world, state))
+    }
+
+    /// Takes over what was told of the Rollout since. `Some`: somebody else has saved a state, which holds.
+    pub(super) fn take(&mut self, entry: &Entry) -> Option<State> {
+        if self.rollout.resource_version().as_deref() == Some(&entry.version) {
+            return None;
+        }
+        let rollout = match typed(entry) {
+            Ok(rollout) => rollout,
+            Err(Unfit::Refused(why)) => {
+                self.problem = Some(why);
+                return None;
+            }
+            Err(Unfit::NoPort) => return None,
+        };
+        if rollout.metadata.generation != self.rollout.metadata.generation {
+            match admit(&rollout) {
+                Ok(admitted) => (self.admitted, self.problem) = (admitted, None),
+                Err(refusals) => self.problem = Some(words(&refusals)),
+            }
+        }
+        let status = rollout.status.clone().unwrap_or_default();
+        self.rollout = rollout;
+        let before = std::mem::replace(&mut self.saved, plain(&status));
+        self.status = status;
+        let changed = before.get("machine") != self.saved.get("machine");
+        changed.then(|| remembered(&self.status))
+    }
+
+    /// Stands back for an earlier Rollout, or not any more.
+    pub(super) fn stand_back(&mut self, clash: Option<String>) {
+        if let Some(clash) = clash {
+            self.problem = Some(clash);
+        } else if self
+            .problem
+            .as_ref()
+            .is_some_and(|p| p.starts_with("spec.service.name:") || p.starts_with("spec.selector: it takes"))
+        {
+            self.problem = None;
+        }
+    }
+
+    /// What is released, and how.
+    pub(super) fn strategy(&self) -> &penstock_core::strategy::Strategy {
+        &self.admitted.strategy
+    }
+
+    fn facts(&self) -> &Facts {
+        &self.admitted.facts
+    }
+
+    fn uid(&self) -> String {
+        self.rollout.uid().unwrap_or_default()
+    }
+
+    fn generation(&self) -> i64 {
+        self.rollout.metadata.generation.unwrap_or(0)
+    }
+
+    fn shape(&self) -> Shape {
+        let facts = self.facts();
+        Shape {
+            namespace: self.key.namespace.clone(),
+            rollout: self.key.name.clone(),
+            service: facts.service.name.clone(),
+            port: facts.service.port,
+            backend_port: facts.service.target_port,
+            listen: Some(self.port),
+            mark: facts.marks.as_ref().map(|m| (m.name.clone(), m.value.clone())),
+            sticky: facts.sticky.as_ref().map(|sticky| match sticky {
+                Sticky::Header(name) => gateway::Sticky::Header(name.clone()),
+                Sticky::Cookie(name) => gateway::Sticky::Cookie(name.clone()),
+            }),
+            latency_limits: Facts::latency_limits(self.strategy()),
+            timeout: facts.timeout,
+        }
+    }
+
+    fn around(&self) -> Furniture {
+        let facts = self.facts();
+        let apex = Apex {
+            namespace: self.key.namespace.clone(),
+            rollout: self.key.name.clone(),
+            name: facts.service.name.clone(),
+            port: facts.service.port,
+            target_port: self.port,
+        };
+        let owner = OwnerReference {
+            api_version: API_VERSION.to_owned(),
+            kind: KIND.to_owned(),
+            name: self.key.name.clone(),
+            uid: self.uid(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        };
+        Furniture {
+            key: self.key.clone(),
+            owner,
+            apex,
+            backend_port: facts.service.target_port,
+            app_protocol: facts.service.app_protocol.clone(),
+            served: self.served,
+        }
+    }
+
+    /// Has put right what stands around the Rollout. Returns at once, unless `wait` is asked for.
+    pub(super) async fn furnish(&mut self, wait: bool) {
+        if self.furnishing.as_ref().is_some_and(JoinHandle::is_finished) || wait {
+            self.furnishing_done().await;
+        }
+        let lately =
+            self.furnished.is_empty() && self.furnished_at.is_some_and(|at| at.elapsed() < FURNISH_AGAIN);
+        if self.furnishing.is_none() && (!lately || wait) {
+            self.furnished_at = Some(Instant::now());
+            let (around, cluster, bell) = (self.around(), Arc::clone(&self.cluster), Arc::clone(&self.bell));
+            let before = self.furnished.clone();
+            self.furnishing = Some(tokio::spawn(async move {
+                let troubles = furnish(cluster, around).await;
+                if troubles != before {
+                    bell.ring();
+                }
+                troubles
+            }));
+        }
+        if wait {
+            self.furnishing_done().await;
+        }
+    }
+
+    async fn furnishing_done(&mut self) {
+        if let Some(task) = self.furnishing.take() {
+            self.furnished = task.await.unwrap_or_default();
+        }
+    }
+
+    /// Whether somebody else has the Service, or the like: nothing is begun before that is settled.
+    pub(super) fn is_barred(&self) -> bool {
+        self.furnished.iter().any(|trouble| trouble.stalls && trouble.reason == "ServiceConflict")
+    }
+
+    /// Whether anything is in the way that nobody announces when it goes.
+    pub(super) fn is_troubled(&self) -> bool {
+        !self.furnished.is_empty() || !self.failed.is_empty()
+    }
+
+    /// Saves that nothing was done, and why.
+    pub(super) async fn save_troubles(&mut self) -> Result<(), SaveError> {
+        let (generation, before) = (self.generation(), self.status.clone());
+        let troubles = self.troubles();
+        let Some(first) = troubles.first() else { return Ok(()) };
+        let status = refused(generation, &first.message, now(), &before);
+        self.put(status).await
+    }
+
+    fn troubles(&self) -> Vec<Trouble> {
+        let all = self.furnished.iter().chain(&self.failed).cloned();
+        let gateway = self.cluster.outages.of(HTTP_ROUTES).filter(|e| e.kind == Kind::Missing);
+        all.chain(gateway.map(|_| Trouble::no_gateway_api())).collect()
+    }
+
+    /// Claims orders that people have written since. Errors are for the next turn.
+    async fn claim_orders(&mut self) {
+        for problem in orders::problems(&self.rollout.metadata) {
+            tracing::warn!(rollout = %self.key, "{problem}");
+        }
+        let id = || format!("{:013}-{:08x}", now().0, fastrand::u32(..));
+        let Some(patch) = orders::claims(&self.rollout.metadata, id, now()) else { return };
+        if let Err(error) = self.patch(patch).await {
+            tracing::warn!(rollout = %self.key, error = error.why, "orders can't be taken yet");
+            self.bell.ring();
+        }
+    }
+
+    /// Patches the annotations as they were read; on a conflict, what is there is taken in.
+    async fn patch(&mut self, patch: Value) -> Result<(), CallError> {
+        let api = self.cluster.rollouts_in(&self.key.namespace);
+        let operations = serde_json::from_value(patch)
+            .map_err(|e| CallError { kind: Kind::Invalid, why: e.to_string() })?;
+        let patch: Patch<Value> = Patch::Json(operations);
+        let sent =
+            call(&self.cluster.metrics, api.patch(&self.key.name, &PatchParams::default(), &patch)).await;
+        match sent {
+            Ok(written) => {
+                self.metadata_of(&written);
+                self.cluster.rollouts.put(written);
+                Ok(())
+            }
+            Err(error) => {
+                if matches!(error.kind, Kind::Conflict | Kind::Invalid) {
+                    let there = call(&self.cluster.metrics, api.get(&self.key.name)).await?;
+                    self.cluster.rollouts.put(there);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes in what a write of ours has returned, if nothing else has changed with it.
+    fn metadata_of(&mut self, written: &DynamicObject) {
+        if written.metadata.generation == self.rollout.metadata.generation {
+            self.rollout.metadata = written.metadata.clone();
+        }
+    }
+
+    /// The routers that serve this Rollout, or may. Each with its report; `None` where it gives none.
+    fn proxies(
+        &mut self,
+        routers: &[Router],
+        mut said: BTreeMap<String, Option<Status>>,
+    ) -> BTreeMap<String, Option<Report>> {
+        let (namespace, name) = (self.key.namespace.as_str(), self.key.name.as_str());
+        let mut proxies = BTreeMap::new();
+        let mut served = routers.iter().any(|router| router.ready);
+        for router in routers {
+            let status = said.remove(&router.admin).flatten();
+            let entry = status.as_ref().and_then(|s| served::entry(s, namespace, name));
+            let listens =
+                entry.and_then(|e| e.listen.as_ref()).and_then(|l| l.rsplit(':').next()?.parse().ok());
+            served &= !router.ready || listens == Some(self.port);
+            if router.counts || entry.is_some() {
+                let report = status.as_ref().map(|s| served::report(s, namespace, name));
+                proxies.insert(router.admin.clone(), report);
+            }
+        }
+        self.served = served && self.status.stable_revision.is_some();
+        proxies
+    }
+
+    /// Pods count when routers know of them, too: an endpoint is told to a router after a pod is ready.
+    fn revisions(&mut self, said: &BTreeMap<String, Option<Status>>) -> BTreeMap<Revision, Pods> {
+        let (pods, now) = (self.cluster.pods.all(&self.key), now());
+        let mut revisions = BTreeMap::new();
+        self.ready_at = None;
+        for set in self.cluster.replica_sets.all(&self.key) {
+            let Some(revision) = replicas::revision(&set).filter(|_| is_ours(set.as_ref(), &self.uid()))
+            else {
+                continue;
+            };
+            let seen = replicas::pods_of(&set, &pods, now);
+            self.ready_at = self.ready_at.into_iter().chain(seen.ready_at).min();
+            let mut pods = seen.pods;
+            let reached = said.values().flatten().filter_map(|status| {
+                served::entry(status, &self.key.namespace, &self.key.name)?
+                    .endpoints
+                    .get(revision.as_str())
+                    .copied()
+            });
+            pods.ready = reached.fold(pods.ready, u32::min);
+            if replicas::template_changed(&set) {
+                let edited = format!(
+                    "somebody has edited the template of the ReplicaSet {}: new pods are not of this revision; delete the ReplicaSet to have it made again",
+                    set.name_any()
+                );
+                pods.trouble =
+                    Some(pods.trouble.map_or(edited.clone(), |trouble| format!("{trouble}; {edited}")));
+            }
+            revisions.insert(revision, pods);
+        }
+        revisions
+    }
+
+    fn route(&self) -> Route {
+        if !self.cluster.routes.is_synced() {
+            return Route::Unknown;
+        }
+        let Some(route) = self.cluster.routes.get(&self.key, &self.key.name) else { return Route::Absent };
+        match gateway::read(&serde_json::to_value(&*route).unwrap_or_default()) {
+            Ok(split) => Route::Found(split),
+            Err(error) => {
+                tracing::warn!(rollout = %self.key, %error, "the HTTPRoute is written anew");
+                Route::Unknown
+            }
+        }
+    }
+
+    /// What of the HTTPRoute is ours and no weight is put right at once.
+    async fn put_shape_right(&mut self) {
+        let Some(route) = self.cluster.routes.get(&self.key, &self.key.name) else { return };
+        let value = serde_json::to_value(&*route).unwrap_or_default();
+        let Ok(split) = gateway::read(&value) else { return };
+        let shape = self.shape();
+        if !split.weights.is_empty() && !gateway::stands(&value, &split, &shape) {
+            let done = acts::route(&self.cluster, &self.around(), &split, &shape).await;
+            self.note("the HTTPRoute", done);
+        }
+    }
+
+    fn note(&mut self, what: &str, done: Result<(), CallError>) {
+        if let Err(error) = done {
+            let trouble = Trouble::call(what, &error);
+            tracing::warn!(rollout = %self.key, "{}", trouble.message);
+            self.failed.push(trouble);
+        }
+    }
+
+    /// The status, with the pods one by one.
+    fn report(&self, record: Record<'_>) -> RolloutStatus {
+        let findings = penstock_core::findings(record.strategy, record.state, record.seen, record.now);
+        let account = Account {
+            generation: self.generation(),
+            selector: &selector(self.facts()),
+            strategy: record.strategy,
+            state: record.state,
+            seen: record.seen,
+            findings: &findings,
+            now: record.now,
+        };
+        let mut status = report(account, &self.status);
+        let pods = self.cluster.pods.all(&self.key);
+        for revision in &mut status.revisions {
+            let name = object::backend_of(&self.key.name, &revision.name);
+            if let Some(set) = self.cluster.replica_sets.get(&self.key, &name) {
+                revision.pods = replicas::statuses(&set, &pods, self.facts().service.target_port, record.now);
+            }
+        }
+        match &self.problem {
+            Some(problem) => refused(self.generation(), problem, record.now, &status),
+            None => status,
+        }
+    }
+
+    /// Writes the status, if it is not there already, on the version that was read.
+    async fn put(&mut self, status: RolloutStatus) -> Result<(), SaveError> {
+        self.cluster.metrics.stands(&self.key, status.phase, status.split.as_ref().map_or(0, |s| s.weight));
+        let saved = plain(&status);
+        if saved == self.saved {
+            return Ok(());
+        }
+        let (version, generation) = (self.rollout.resource_version(), self.rollout.metadata.generation);
+        let written = put_status(&self.cluster, &self.key, &self.uid(), version, &status).await;
+        match written {
+            Ok(written) => {
+                // Somebody may have written a new spec: then its event brings the rest.
+                if written.metadata.generation == generation {
+                    self.rollout.metadata = written.metadata.clone();
+                }
+                (self.status, self.saved) = (status, saved);
+                self.cluster.rollouts.put(written);
+                Ok(())
+            }
+            Err(error) if matches!(error.kind, Kind::Conflict | Kind::Missing) => {
+                Err(SaveError::Conflict { what: self.key.to_string() })
+            }
+            Err(error) => Err(SaveError::Refused { what: self.key.to_string(), why: error.why }),
+        }
+    }
+
+    /// Reads the Rollout from the API server itself. `false`: it is gone.
+    pub(super) async fn read(&mut self) -> bool {
+        let api = self.cluster.rollouts_in(&self.key.namespace);
+        match call(&self.cluster.metrics, api.get_opt(&self.key.name)).await {
+            Ok(Some(there)) => {
+                self.cluster.rollouts.put(there);
+                true
+            }
+            Ok(None) => {
+                self.cluster.rollouts.remove(&self.key);
+                false
+            }
+            Err(error) => {
+                tracing::debug!(rollout = %self.key, error = error.why, "can't be read");
+                true
+            }
+        }
+    }
+}
+
+impl World for KubeWorld {
+    fn ask(&mut self, questions: Vec<Question>) {
+        let under_way = self.asked.as_ref().is_some_and(|asked| !asked.is_finished());
+        if questions.is_empty() || under_way {
+            return;
+        }
+        let (numbers, name, source) = (self.numbers.clone(), self.key.clone(), self.facts().source.clone());
+        let (cluster, answers, bell) =
+            (Arc::clone(&self.cluster), Arc::clone(&self.answers), Arc::clone(&self.bell));
+        self.asked = Some(tokio::spawn(async move {
+            let numbers: Numbers = numbers.of(&source).await;
+            let serving = cluster.serving(&name.namespace);
+            let admin: Vec<String> = serving.into_iter().filter(|r| r.counts).map(|r| r.admin).collect();
+            let new = numbers.answer(&cluster, &admin, &name, &questions).await;
+            // The last answers are enough: counters are raw, so the newest ones tell all.
+            *answers.lock().unwrap_or_else(PoisonError::into_inner) = new;
+            bell.ring();
+        }));
+    }
+
+    async fn look(&mut self) -> Observation {
+        self.failed.clear();
+        let routers = self.cluster.serving(&self.key.namespace);
+        let admin: Vec<String> = routers.iter().map(|r| r.admin.clone()).collect();
+        let cluster = Arc::clone(&self.cluster);
+        let ((), said) = tokio::join!(self.claim_orders(), cluster.status.status(&admin));
+        let revisions = self.revisions(&said);
+        let proxies = self.proxies(&routers, said);
+        let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
+        Observation {
+            revisions: Some(revisions),
+            route: self.route(),
+            proxies: Some(proxies),
+            answers,
+            orders: orders::waiting(&self.rollout.metadata),
+        }
+    }
+
+    async fn save(&mut self, record: Record<'_>) -> Result<(), SaveError> {
+        let status = self.report(record);
+        self.put(status).await
+    }
+
+    async fn act(&mut self, action: &Action) -> Result<(), ActError> {
+        let (cluster, around) = (Arc::clone(&self.cluster), self.around());
+        let (operation, done) = match action {
+            Action::Route(split) => {
+                let done = acts::route(&cluster, &around, split, &self.shape()).await;
+                (format!("route split {} of {}", split.generation, self.key), done)
+            }
+            Action::Scale { revision, replicas, generation } => {
+                let mine = *revision == self.strategy().revision;
+                let template = mine.then(|| Template {
+                    facts: self.facts(),
+                    min_ready_seconds: self.facts().min_ready_seconds,
+                });
+                let done = acts::scale(&cluster, &around, revision, (*replicas, *generation), template).await;
+                (format!("scale {}-{revision} to {replicas}", self.key), done)
+            }
+            Action::Delete { revision, generation } => {
+                let done = acts::delete(&cluster, &around, revision, *generation).await;
+                (format!("delete {}-{revision}", self.key), done)
+            }
+            Action::Clear(id) => {
+                let done = match orders::clear(&self.rollout.metadata, id) {
+                    Some(patch) => self.patch(patch).await,
+                    None => Ok(()),
+                };
+                (format!("clear order {id} of {}", self.key), done)
+            }
+        };
+        done.map_err(|error| {
+            self.failed.push(Trouble::call(&operation, &error));
+            ActError { operation, why: error.why }
+        })
+    }
+
+    fn tell(&mut self, decision: &Decision) {
+        let Decision { what, why, who, revision, weight, .. } = decision;
+        let revision = revision.as_ref().map(Revision::as_str);
+        let weight = weight.map(Weight::percent);
+        let rollout = self.key.to_string();
+        if matches!(what, What::Aborted | What::Held | What::Repaired) {
+            tracing::warn!(rollout, ?what, revision, weight, who, "{why}");
+        } else {
+            tracing::info!(rollout, ?what, revision, weight, who, "{why}");
+        }
+        self.cluster.metrics.told(&format!("{what:?}"));
+        self.cluster.story.tell(&self.key, &self.uid(), decision);
+    }
+}
+
+impl KubeWorld {
+    /// After a turn: what is not its business, and must not hold it up.
+    pub(super) async fn tidy(&mut self) {
+        self.put_shape_right().await;
+    }
+}
+
+impl Drop for KubeWorld {
+    fn drop(&mut self) {
+        self.asked.iter().for_each(JoinHandle::abort);
+        self.furnishing.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Writes a status as its own subresource, on one very version of the Rollout.
+pub(super) async fn put_status(
+    cluster: &Cluster,
+    key: &RolloutName,
+    uid: &str,
+    version: Option<String>,
+    status: &RolloutStatus,
+) -> Result<DynamicObject, CallError> {
+    let body = json!({
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid, "resourceVersion": version},
+        "status": status,
+    });
+    let object: DynamicObject =
+        serde_json::from_value(body).map_err(|e| CallError { kind: Kind::Invalid, why: e.to_string() })?;
+    let api = cluster.rollouts_in(&key.namespace);
+    call(&cluster.metrics, api.replace_status(&key.name, &PostParams::default(), &object)).await
+}
+
+/// A Rollout as the API has it. What has no such form is refused: it was stored under another definition.
+pub(super) fn typed(entry: &Entry) -> Result<Rollout, Unfit> {
+    serde_json::from_value(entry.object()).map_err(|error| Unfit::Refused(format!("spec: {error}")))
+}
+
+/// A status as an API server gives it back: it writes 1.0 as 1, and may leave out what is null.
+fn plain(status: &RolloutStatus) -> Value {
+    let mut value = serde_json::to_value(status).unwrap_or_default();
+    flatten(&mut value);
+    value
+}
+
+fn flatten(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, value| !value.is_null());
+            members.values_mut().for_each(flatten);
+        }
+        Value::Array(items) => items.iter_mut().for_each(flatten),
+        Value::Number(number) => {
+            let whole = number.as_f64().filter(|f| number.is_f64() && f.fract() == 0.0 && f.abs() < 9e15);
+            if let Some(whole) = whole {
+                *value = Value::from(whole as i64);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
+fn remembered(status: &RolloutStatus) -> State {
+    let machine = status.machine.clone().unwrap_or_default();
+    serde_json::from_value(machine).unwrap_or_default()
+}
+
+/// All refusals, one a line.
+pub(super) fn words(refusals: &[Refusal]) -> String {
+    refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// The port that routers listen on for a Rollout: the one that stands there, or a free one.
+fn port(cluster: &Cluster, key: &RolloutName) -> Option<u16> {
+    let route = cluster.routes.get(key, &key.name);
+    let there = route.and_then(|route| route.annotations().get(object::LISTEN)?.parse::<u16>().ok());
+    let range = penstock_routers::router::LISTEN;
+    there
+        .filter(|port| range.contains(port) && !cluster.has_port(key, *port))
+        .or_else(|| cluster.port(key, |port| cluster.has_port(key, port)))
+}
+
+fn selector(facts: &Facts) -> String {
+    let labels = facts.selector.match_labels.iter().flatten();
+    labels.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
+}
