@@ -69,11 +69,12 @@ pub fn clear(metadata: &ObjectMeta, id: &str) -> Option<Value> {
 /// What is wrong with the annotations, and what to write instead: misspelt orders, values that can't be understood,
 /// a list that is damaged or full. It stays as it is until somebody changes it.
 pub fn problems(metadata: &ObjectMeta) -> Vec<String> {
-    let list = List::of(metadata);
+    let mut list = List::of(metadata);
     let (wishes, mut problems) = wish::all(metadata, Time(0));
-    if list.orders.len() >= MOST && !wishes.is_empty() {
+    let waiting = list.orders.len();
+    if wishes.first().is_some_and(|wish| !list.push(wish.order("0".repeat(list::LONGEST_ID)))) {
         problems.push(format!(
-            "{MOST} orders wait already, no more are taken: is the controller well? See its log, or remove the annotation {ORDERS}"
+            "{waiting} orders wait, no more are taken: is the controller well? See its log, or remove the annotation {ORDERS}"
         ));
     }
     problems.extend(list.problem);

@@ -10,7 +10,7 @@ use super::{LONGEST_REASON, LONGEST_WHO, MOST, ORDERS, line};
 /// Most bytes of the list: an API server allows 256 KiB for all annotations together.
 const MOST_BYTES: usize = 128 * 1024;
 /// Most bytes of an order's id.
-const LONGEST_ID: usize = 128;
+pub(super) const LONGEST_ID: usize = 128;
 
 /// The list, and what was wrong with it.
 #[derive(Debug, Default)]

@@ -3,8 +3,9 @@
 use k8s_openapi::api::core::v1::{
     Container, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as Stamp;
 
-use super::{Rank, Said, behind, count, plain, since};
+use super::{Rank, Said, behind, condition, count, plain, since};
 
 /// One container: what was wanted, what is, and what people call it.
 struct Seen<'a> {
@@ -13,6 +14,8 @@ struct Seen<'a> {
     called: String,
     /// It runs once, before the others.
     once: bool,
+    /// Since when its pod is not ready.
+    unready: Option<&'a Stamp>,
 }
 
 pub(super) fn most_telling(pod: &Pod) -> Option<Said> {
@@ -21,16 +24,18 @@ pub(super) fn most_telling(pod: &Pod) -> Option<Said> {
 
 fn containers(pod: &Pod) -> Vec<Seen<'_>> {
     let (Some(spec), Some(status)) = (&pod.spec, &pod.status) else { return Vec::new() };
+    let unready = condition(pod, "Ready").filter(|ready| ready.status != "True");
+    let unready = unready.and_then(|ready| ready.last_transition_time.as_ref());
     let named = |containers: &'_ [Container], name: &str| containers.iter().position(|c| c.name == name);
     let first = status.init_container_statuses.iter().flatten().map(|status| {
         let all = spec.init_containers.as_deref().unwrap_or_default();
         let wanted = named(all, &status.name).map(|n| &all[n]);
         let once = wanted.and_then(|wanted| wanted.restart_policy.as_deref()) != Some("Always");
-        Seen { wanted, status, called: format!("init container {}", plain(&status.name)), once }
+        Seen { wanted, status, called: format!("init container {}", plain(&status.name)), once, unready }
     });
     let then = status.container_statuses.iter().flatten().map(|status| {
         let wanted = named(&spec.containers, &status.name).map(|n| &spec.containers[n]);
-        Seen { wanted, status, called: format!("container {}", plain(&status.name)), once: false }
+        Seen { wanted, status, called: format!("container {}", plain(&status.name)), once: false, unready }
     });
     first.chain(then).collect()
 }
@@ -95,16 +100,18 @@ impl Seen<'_> {
             let (_, ended) = self.ended(ended);
             return (Rank::Crash, format!("{ended}; it runs again and is not ready"));
         }
-        let since = since(running.started_at.as_ref());
+        let started = running.started_at.as_ref();
+        let unready = since(started.max(self.unready));
+        let started = since(started);
         let probe = |probe: fn(&Container) -> bool| self.wanted.is_some_and(probe);
         if self.once {
-            (Rank::Starting, format!("{called} runs{since} and has not ended yet"))
+            (Rank::Starting, format!("{called} runs{started} and has not ended yet"))
         } else if self.status.started == Some(false) && probe(|wanted| wanted.startup_probe.is_some()) {
-            (Rank::Unready, format!("{called} runs{since}, and its startup probe has not succeeded yet"))
+            (Rank::Unready, format!("{called} runs{started}, and its startup probe has not succeeded yet"))
         } else if probe(|wanted| wanted.readiness_probe.is_some()) {
-            (Rank::Unready, format!("{called} runs{since}, and its readiness probe fails"))
+            (Rank::Unready, format!("{called} is not ready{unready}: its readiness probe does not succeed"))
         } else {
-            (Rank::Unready, format!("{called} runs{since} and is not ready"))
+            (Rank::Unready, format!("{called} is not ready{unready}"))
         }
     }
 
