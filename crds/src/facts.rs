@@ -27,6 +27,8 @@ pub struct Facts {
     pub sticky: Option<Sticky>,
     /// A request that has no answer after so long fails.
     pub timeout: Option<Duration>,
+    /// A pod counts when it has been ready for so many seconds without a break.
+    pub min_ready_seconds: u32,
 }
 
 impl Facts {
@@ -52,18 +54,60 @@ pub struct Service {
     pub port: u16,
     /// The port of the pods, a name of it looked up in the template.
     pub target_port: u16,
+    /// What the pods speak, as a Service's `appProtocol` says it; `None`: nothing was written, so HTTP/1.1.
+    pub app_protocol: Option<String>,
 }
 
 /// Where the numbers of errors and latency come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
+    /// Nothing is written: from the Prometheus that the controller is told of, if it is, else from the proxies.
+    Default,
     /// The proxies themselves.
     Proxy,
     /// A Prometheus server.
-    Prometheus {
-        /// Its address: `http://` or `https://` with a host.
-        address: String,
-    },
+    Prometheus(Prometheus),
+}
+
+/// A Prometheus server, and what it takes to be answered there. Objects that are named are of the Rollout's own
+/// namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prometheus {
+    /// Its address: `http://` or `https://` with a host, without `/` at the end.
+    pub address: String,
+    /// A question without an answer after so long has no data: above 0, at most 30 seconds.
+    pub timeout: Duration,
+    /// As whom it is asked.
+    pub auth: Option<Auth>,
+    /// Who alone may have signed its certificate; `None`: whom the system trusts.
+    pub ca: Option<Ca>,
+}
+
+/// As whom a Prometheus server is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// With the token in this key of a Secret.
+    Bearer(KeyRef),
+    /// With the keys `username` and `password` of this Secret.
+    Basic(String),
+}
+
+/// Where certificates (PEM) stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ca {
+    /// In this key of a Secret.
+    Secret(KeyRef),
+    /// In this key of a ConfigMap.
+    ConfigMap(KeyRef),
+}
+
+/// A key of a Secret or ConfigMap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRef {
+    /// The object's name.
+    pub name: String,
+    /// The key in it.
+    pub key: String,
 }
 
 /// A header with a whole value.

@@ -18,7 +18,7 @@ mod text;
 
 pub use admit::{Admitted, admit, admit_value, clashes, inspect};
 pub use document::{Document, MAX_BYTES, Place, ReadError, read};
-pub use facts::{Facts, HeaderMatch, Service, Source, Sticky};
+pub use facts::{Auth, Ca, Facts, HeaderMatch, KeyRef, Prometheus, Service, Source, Sticky};
 pub use refusal::Refusal;
 pub use report::{Account, refused, report};
 pub use revision::revision_of;

@@ -38,6 +38,8 @@ pub use strategy::*;
     doc = "Releases each new pod template step by step, judges it, and goes back when it is worse.",
     validation = Rule::new("size(self.metadata.name) <= 52")
         .message("a Rollout's name has at most 52 characters: its Services add a revision to it"),
+    validation = Rule::new("!has(self.spec.minReadySeconds) || !has(self.spec.progressDeadlineSeconds) || self.spec.minReadySeconds < self.spec.progressDeadlineSeconds")
+        .message("minReadySeconds must be less than progressDeadlineSeconds: no pod would count in time"),
     scale(
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",
@@ -86,6 +88,10 @@ pub struct RolloutSpec {
     /// Freezes a release where it is. Traffic goes on as divided, and a bad verdict still aborts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
+    /// A pod counts only when it has been ready for so many seconds without a break. 0 when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0), extend("default" = 0))]
+    pub min_ready_seconds: Option<i32>,
     /// A release that makes no progress for so many seconds is aborted. 600 when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1), extend("default" = 600))]
@@ -138,6 +144,11 @@ pub struct ServiceSpec {
     /// The port of the pods: its number, or the name that a container gives it. The same as `port` when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_port: Option<IntOrString>,
+    /// What the pods speak: `http` (HTTP/1.1), `kubernetes.io/ws` (HTTP/1.1 with WebSockets) or `kubernetes.io/h2c`
+    /// (HTTP/2 without TLS, which gRPC needs). `http` when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["http", "kubernetes.io/ws", "kubernetes.io/h2c"]))]
+    pub app_protocol: Option<String>,
 }
 
 /// What divides the traffic.

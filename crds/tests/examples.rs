@@ -20,11 +20,11 @@ fn example(name: &str) -> Document {
 
 /// Without the template: its Kubernetes type prints a thousand lines.
 fn told(admitted: &Admitted) -> String {
-    let Facts { namespace, name, service, selector, source, marks, sticky, timeout, template: _ } =
-        &admitted.facts;
+    let Facts { namespace, name, service, selector, source, marks, sticky, timeout, .. } = &admitted.facts;
+    let min_ready = admitted.facts.min_ready_seconds;
     let labels = selector.match_labels.as_ref();
     format!(
-        "{:#?}\n{namespace}/{name} {service:?}\n{labels:?}\n{source:?}\n{marks:?}\n{sticky:?}\n{timeout:?}\nwarnings: {:?}",
+        "{:#?}\n{namespace}/{name} {service:?}\n{labels:?}\n{source:?}\n{marks:?}\n{sticky:?}\n{timeout:?}\nready for {min_ready} s\nwarnings: {:?}",
         admitted.strategy, admitted.warnings
     )
 }

@@ -44,6 +44,13 @@ fn analysis(name: &str, value: Value) -> (String, Value) {
     (format!("{ANALYSIS}/{name}"), value)
 }
 
+/// A Prometheus server with some fields of its own.
+fn prometheus(fields: Value) -> (String, Value) {
+    let mut source = json!({"address": "https://p:9090"});
+    fields.as_object().unwrap().iter().for_each(|(name, value)| source[name] = value.clone());
+    analysis("source", json!({"prometheus": source}))
+}
+
 fn metric(value: Value) -> (String, Value) {
     analysis("metrics", json!([value]))
 }
@@ -147,6 +154,36 @@ fn table() -> Vec<(&'static str, (String, Value))> {
             "an address without scheme",
             analysis("source", json!({"prometheus": {"address": "prometheus:9090"}})),
         ),
+        ("a timeout of a minute", prometheus(json!({"timeout": "1m"}))),
+        ("a timeout of nothing", prometheus(json!({"timeout": "0s"}))),
+        (
+            "two ways to say who asks",
+            prometheus(
+                json!({"basicAuthSecret": {"name": "a"}, "bearerTokenSecret": {"name": "a", "key": "b"}}),
+            ),
+        ),
+        ("a Secret without a name", prometheus(json!({"basicAuthSecret": {}}))),
+        ("a Secret of another namespace", prometheus(json!({"basicAuthSecret": {"name": "other/a"}}))),
+        (
+            "a Secret with a namespace",
+            prometheus(json!({"basicAuthSecret": {"name": "a", "namespace": "other"}})),
+        ),
+        ("a token without a key", prometheus(json!({"bearerTokenSecret": {"name": "a"}}))),
+        ("a key with a slash", prometheus(json!({"caSecret": {"name": "a", "key": "../b"}}))),
+        (
+            "two CAs",
+            prometheus(
+                json!({"caSecret": {"name": "a", "key": "b"}, "caConfigMap": {"name": "a", "key": "b"}}),
+            ),
+        ),
+        (
+            "a CA without https",
+            prometheus(json!({"address": "http://p:9090", "caSecret": {"name": "a", "key": "b"}})),
+        ),
+        (
+            "a user in the address and in a Secret",
+            prometheus(json!({"address": "http://me:pw@p:9090", "basicAuthSecret": {"name": "a"}})),
+        ),
         ("a source that does not exist", analysis("source", json!({"datadog": {}}))),
         ("a field at the wrong indentation", spec("minRequests", json!(100))),
         // The rest of the spec.
@@ -160,10 +197,15 @@ fn table() -> Vec<(&'static str, (String, Value))> {
         ("a port in quotes", spec("service/targetPort", json!("8080"))),
         ("a port that no container has", spec("service/targetPort", json!("grpc"))),
         ("a service with a bad name", spec("service/name", json!("Checkout"))),
+        ("a protocol by its usual name", spec("service/appProtocol", json!("grpc"))),
+        ("a protocol with TLS", spec("service/appProtocol", json!("https"))),
+        ("a protocol that does not exist", spec("service/appProtocol", json!("kubernetes.io/h2"))),
         ("another router", spec("router/type", json!("Istio"))),
         ("a router in small letters", spec("router/type", json!("penstock"))),
         ("a timeout of zero", spec("router/timeout", json!("0s"))),
         ("paused as text", spec("paused", json!("yes"))),
+        ("ready for less than nothing", spec("minReadySeconds", json!(-1))),
+        ("ready for longer than the deadline", spec("minReadySeconds", json!(600))),
         ("a deadline of 0", spec("progressDeadlineSeconds", json!(0))),
         ("a negative history", spec("revisionHistoryLimit", json!(-1))),
         ("a misspelt field of the spec", spec("replica", json!(3))),

@@ -3,6 +3,7 @@
 //! Whatever goes wrong out there becomes an answer that has no data, with the address and the reason. Every
 //! request has a deadline, every body a limit, and no redirect is followed.
 
+mod access;
 pub mod prometheus;
 pub mod proxies;
 
@@ -10,7 +11,9 @@ use std::time::Duration;
 
 use penstock_signals::MAX_ANSWER;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Client, ClientBuilder, Response};
+
+pub use access::{Access, Credentials};
 
 /// A source that can't even be asked.
 #[derive(Debug, thiserror::Error)]
@@ -25,16 +28,27 @@ pub enum SourceError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Nobody can be asked with these credentials.
+    #[error(
+        "credentials that can't be used: {0}; expected what the server gives out, without more around it"
+    )]
+    Credentials(String),
+    /// Certificates that are none.
+    #[error("a CA that can't be used: {0}; expected certificates in PEM form")]
+    Certificates(String),
     /// The HTTP client could not be made.
     #[error("make an HTTP client")]
     Client(#[from] reqwest::Error),
 }
 
-/// Makes the client for both kinds of source, with `timeout` for a whole request.
-fn client(timeout: Duration) -> Result<Client, reqwest::Error> {
+/// What is the same for both kinds of source, with `timeout` for a whole request.
+fn builder(timeout: Duration) -> ClientBuilder {
     rustls::crypto::ring::default_provider().install_default().ok();
-    let builder = || Client::builder().timeout(timeout).redirect(Policy::none()).no_proxy();
-    // Where no certificate authorities are installed, plain HTTP still works.
+    Client::builder().timeout(timeout).redirect(Policy::none()).no_proxy()
+}
+
+/// Where no certificate authorities are installed, plain HTTP still works.
+fn built(builder: impl Fn() -> ClientBuilder) -> Result<Client, reqwest::Error> {
     builder().build().or_else(|_| builder().tls_certs_only([]).build())
 }
 

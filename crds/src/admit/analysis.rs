@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use http::Uri;
 use penstock_core::strategy::{Analysis, Check, Metric};
 
-use super::{did_you_mean, within};
+use super::{did_you_mean, source, within};
 use crate::facts::Source;
 use crate::refusal::Refusals;
-use crate::rollout::{AnalysisSpec, ErrorRateSpec, LatencySpec, MetricSpec, QuerySpec, SourceSpec};
+use crate::rollout::{AnalysisSpec, ErrorRateSpec, LatencySpec, MetricSpec, QuerySpec};
 use crate::text::{DurationText, NumberText, PercentText, rounded};
 
 const PATH: &str = "spec.analysis";
@@ -26,7 +25,7 @@ const LONGEST_QUERY: usize = 8192;
 pub(super) fn admit(spec: Option<&AnalysisSpec>, refusals: &mut Refusals) -> Option<(Source, Analysis)> {
     let none = AnalysisSpec::default();
     let spec = spec.unwrap_or(&none);
-    let source = admit_source(spec.source.as_ref(), refusals);
+    let source = source::admit(spec.source.as_ref(), refusals);
     let interval = admit_interval(spec.interval.as_ref(), refusals);
     let min_requests = spec.min_requests.unwrap_or(DEFAULT_MIN_REQUESTS);
     let min_requests = within("spec.analysis.minRequests", min_requests, 1..=i32::MAX.into(), refusals);
@@ -49,39 +48,6 @@ pub(super) fn admit(spec: Option<&AnalysisSpec>, refusals: &mut Refusals) -> Opt
 
 fn default_metric() -> Metric {
     Metric { name: "errors".to_owned(), check: Check::ErrorRate { max: DEFAULT_ERROR_RATE } }
-}
-
-fn admit_source(source: Option<&SourceSpec>, refusals: &mut Refusals) -> Option<Source> {
-    let Some(source) = source else { return Some(Source::Proxy) };
-    match (source.prometheus.as_ref(), source.proxy.as_ref()) {
-        (Some(prometheus), None) => {
-            let path = format!("{PATH}.source.prometheus.address");
-            let address = admit_address(&path, prometheus.address.as_deref(), refusals)?;
-            Some(Source::Prometheus { address })
-        }
-        (None, Some(_)) => Some(Source::Proxy),
-        (Some(_), Some(_)) | (None, None) => {
-            let remedy = "write `prometheus: {address: http://HOST:9090}` or `proxy: {}`";
-            refusals.add(format!("{PATH}.source"), "neither or both of prometheus and proxy", remedy);
-            None
-        }
-    }
-}
-
-fn admit_address(path: &str, address: Option<&str>, refusals: &mut Refusals) -> Option<String> {
-    let remedy = "write an address such as http://prometheus.monitoring:9090";
-    let Some(address) = address else {
-        refusals.add(path, "missing", remedy);
-        return None;
-    };
-    let uri: Option<Uri> = address.parse().ok();
-    let scheme = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https"));
-    let host = |uri: &Uri| uri.host().is_some_and(|host| !host.is_empty());
-    if !uri.is_some_and(|uri| scheme(&uri) && host(&uri) && uri.query().is_none()) {
-        refusals.add(path, format!("`{address}` is no address of a Prometheus server"), remedy);
-        return None;
-    }
-    Some(address.trim_end_matches('/').to_owned())
 }
 
 fn admit_interval(text: Option<&DurationText>, refusals: &mut Refusals) -> Option<Duration> {

@@ -2,6 +2,7 @@
 
 mod analysis;
 mod pods;
+mod source;
 mod strategy;
 
 use std::collections::BTreeMap;
@@ -151,6 +152,7 @@ fn admit_typed(rollout: &Rollout, refusals: &mut Refusals) -> Option<Admitted> {
         marks,
         sticky,
         timeout,
+        min_ready_seconds: pods.min_ready_seconds,
     };
     Some(Admitted { strategy, facts, warnings: Vec::new() })
 }

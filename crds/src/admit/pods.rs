@@ -7,7 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use penstock_core::revision::Revision;
 
-use super::{is_label, within};
+use super::strategy::DEFAULT_DEADLINE;
+use super::{did_you_mean, is_label, within};
 use crate::facts::Service;
 use crate::refusal::{Complaint, Refusals};
 use crate::revision::revision_of;
@@ -18,17 +19,32 @@ pub(super) struct Pods {
     pub(super) selector: LabelSelector,
     pub(super) template: PodTemplateSpec,
     pub(super) revision: Revision,
+    pub(super) min_ready_seconds: u32,
 }
 
 pub(super) fn admit(spec: &RolloutSpec, refusals: &mut Refusals) -> Option<Pods> {
     let replicas = within("spec.replicas", spec.replicas.unwrap_or(1), 0..=i32::MAX.into(), refusals);
+    let min_ready_seconds = min_ready_seconds(spec, refusals);
     let selector = admit_selector(spec.selector.as_ref(), refusals);
     let template = admit_template(spec.template.as_ref(), refusals);
     if let (Some(selector), Some((template, _))) = (&selector, &template) {
         check_labels(selector, template, refusals);
     }
     let (template, revision) = template?;
-    Some(Pods { replicas: replicas?, selector: selector?, template, revision })
+    let (replicas, selector, min_ready_seconds) = (replicas?, selector?, min_ready_seconds?);
+    Some(Pods { replicas, selector, template, revision, min_ready_seconds })
+}
+
+fn min_ready_seconds(spec: &RolloutSpec, refusals: &mut Refusals) -> Option<u32> {
+    let path = "spec.minReadySeconds";
+    let seconds = within(path, spec.min_ready_seconds.unwrap_or(0), 0..=i32::MAX.into(), refusals)?;
+    let deadline = spec.progress_deadline_seconds.unwrap_or(DEFAULT_DEADLINE);
+    if u32::try_from(deadline).is_ok_and(|deadline| deadline > 0 && seconds >= deadline) {
+        let problem = format!("{seconds} is not less than progressDeadlineSeconds ({deadline})");
+        refusals.add(path, problem, "write less: no pod would count in time");
+        return None;
+    }
+    Some(seconds)
 }
 
 pub(super) fn service(spec: &RolloutSpec, refusals: &mut Refusals) -> Option<Service> {
@@ -57,7 +73,26 @@ pub(super) fn service(spec: &RolloutSpec, refusals: &mut Refusals) -> Option<Ser
     };
     let template = spec.template.as_ref().and_then(|t| t.typed().ok());
     let target_port = target_port(service, port, template.as_ref(), refusals);
-    Some(Service { name: name?, port: port?, target_port: target_port? })
+    let app_protocol = app_protocol(service.app_protocol.as_deref(), refusals);
+    Some(Service { name: name?, port: port?, target_port: target_port?, app_protocol: app_protocol? })
+}
+
+const PROTOCOLS: [&str; 3] = ["http", "kubernetes.io/ws", "kubernetes.io/h2c"];
+
+/// `Some(None)`: nothing was written; `None`: refused.
+fn app_protocol(protocol: Option<&str>, refusals: &mut Refusals) -> Option<Option<String>> {
+    let Some(protocol) = protocol else { return Some(None) };
+    if PROTOCOLS.contains(&protocol) {
+        return Some(Some(protocol.to_owned()));
+    }
+    let remedy = match protocol.to_ascii_lowercase().as_str() {
+        "grpc" | "h2c" | "http2" | "h2" => "write kubernetes.io/h2c: HTTP/2 without TLS".to_owned(),
+        "https" | "tls" | "grpcs" => "write http: pods are spoken to without TLS".to_owned(),
+        "ws" | "websocket" => "write kubernetes.io/ws".to_owned(),
+        _ => did_you_mean(protocol, &PROTOCOLS),
+    };
+    refusals.add("spec.service.appProtocol", format!("`{protocol}` can't be spoken to pods"), remedy);
+    None
 }
 
 fn target_port(

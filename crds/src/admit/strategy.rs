@@ -22,7 +22,7 @@ pub(super) struct Way {
 const PATH: &str = "spec.strategy.canary";
 const DEFAULT_WEIGHTS: [u8; 5] = [10, 25, 50, 75, 100];
 const DEFAULT_PAUSE: Duration = Duration::from_secs(300);
-const DEFAULT_DEADLINE: i32 = 600;
+pub(super) const DEFAULT_DEADLINE: i32 = 600;
 const DEFAULT_HISTORY: i32 = 5;
 const MOST_STEPS: usize = 100;
 

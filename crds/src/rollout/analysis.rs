@@ -13,7 +13,8 @@ use crate::text::{DurationText, NumberText, PercentText, QuantileText};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AnalysisSpec {
-    /// Where the numbers come from. When left out: from the proxies themselves.
+    /// Where the numbers come from. When left out: from the Prometheus that the controller is told of, if it is told
+    /// of one, else from the proxies themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceSpec>,
     /// Time from one measurement to the next. 10s when left out.
@@ -55,9 +56,19 @@ pub struct SourceSpec {
     pub proxy: Option<ProxySpec>,
 }
 
-/// A Prometheus server.
+/// A Prometheus server. Secrets and ConfigMaps are read in the Rollout's own namespace only.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.bearerTokenSecret) || !has(self.basicAuthSecret)")
+        .message("write either bearerTokenSecret or basicAuthSecret"),
+    validation = Rule::new("!has(self.caSecret) || !has(self.caConfigMap)")
+        .message("write either caSecret or caConfigMap"),
+    validation = Rule::new("(!has(self.caSecret) && !has(self.caConfigMap)) || self.address.startsWith('https://')")
+        .message("a CA is of no use without an address that begins with https://"),
+    validation = Rule::new("!has(self.timeout) || !self.timeout.matches('^([0-9]+(ms|s|m|h))+$') || (duration(self.timeout) > duration('0s') && duration(self.timeout) <= duration('30s'))")
+        .message("a timeout is at most 30s")
+)]
 pub struct PrometheusSpec {
     /// Its address, for instance `http://prometheus.monitoring:9090`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,6 +78,47 @@ pub struct PrometheusSpec {
             .message("an address begins with http:// or https://")
     )]
     pub address: Option<String>,
+    /// A question without an answer after so long has no data. At most 30s; 5s when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "5s"))]
+    pub timeout: Option<DurationText>,
+    /// Where the token stands that is sent as `Authorization: Bearer`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bearer_token_secret: Option<KeySpec>,
+    /// The Secret whose keys `username` and `password` are sent: one of type `kubernetes.io/basic-auth`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic_auth_secret: Option<SecretSpec>,
+    /// Where the certificates stand (PEM) that alone are trusted to sign the server's. Those of the system when left
+    /// out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_secret: Option<KeySpec>,
+    /// As `caSecret`, in a ConfigMap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_config_map: Option<KeySpec>,
+}
+
+/// A key of a Secret or ConfigMap.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeySpec {
+    /// The object's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required, length(min = 1, max = 253))]
+    pub name: Option<String>,
+    /// The key in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required, length(min = 1, max = 253))]
+    pub key: Option<String>,
+}
+
+/// A Secret.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretSpec {
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(required, length(min = 1, max = 253))]
+    pub name: Option<String>,
 }
 
 /// The proxies themselves. There is nothing to set.

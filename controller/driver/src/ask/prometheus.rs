@@ -10,7 +10,7 @@ use penstock_signals::{RolloutName, prometheus};
 use prometheus_http_query::{Client, Error};
 use reqwest::Url;
 
-use super::SourceError;
+use super::{Access, SourceError};
 
 /// Questions on their way at the same time.
 const CONCURRENT: usize = 8;
@@ -27,10 +27,16 @@ impl PrometheusSource {
     /// Takes a base address (`http://prometheus.monitoring:9090`, with a path if there is one) and the time that
     /// a question may take. Nothing is sent yet.
     pub fn new(address: &str, timeout: Duration) -> Result<PrometheusSource, SourceError> {
-        let url = base(address)?;
-        let client = Client::from(super::client(timeout)?, url.as_str().trim_end_matches('/'));
-        let client = client.map_err(|e| unusable(&shown(&url), &e))?;
-        Ok(PrometheusSource { client, address: shown(&url), timeout })
+        PrometheusSource::with(&Access::open(address, timeout))
+    }
+
+    /// As [`PrometheusSource::new`], with credentials and certificates. To be made anew when any of them changes.
+    pub fn with(access: &Access) -> Result<PrometheusSource, SourceError> {
+        let url = base(&access.address)?;
+        let address = shown(&url);
+        let client = Client::from(access.client()?, access.url(url)?.as_str().trim_end_matches('/'));
+        let client = client.map_err(|e| unusable(&address, &e))?;
+        Ok(PrometheusSource { client, address, timeout: access.timeout })
     }
 
     /// Asks all questions; each gets an answer, in their order. `now` is the time of asking.

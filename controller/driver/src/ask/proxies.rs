@@ -25,7 +25,7 @@ pub struct Proxies {
 impl Proxies {
     /// Makes one; each request may take `timeout`.
     pub fn new(timeout: Duration) -> Result<Proxies, SourceError> {
-        Ok(Proxies { client: super::client(timeout)? })
+        Ok(Proxies { client: super::built(|| super::builder(timeout))? })
     }
 
     /// Asks all questions of all proxies; each question gets an answer, in their order. `admin` are the

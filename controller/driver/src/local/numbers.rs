@@ -1,16 +1,15 @@
 //! Where the numbers of a Rollout come from.
 
-use std::time::Duration;
-
 use penstock_core::sample::{Answer, NoData, Question};
-use penstock_crds::Source;
+use penstock_crds::{Prometheus, Source};
 use penstock_signals::RolloutName;
 
-use super::world::{Site, now};
+use super::world::Site;
 use crate::ask::prometheus::PrometheusSource;
+use crate::clock::now;
 
-/// A metric source answers in this time, or has no data.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const NO_SECRETS: &str = "there are no Secrets and ConfigMaps in local mode: write an address that needs none, \
+    http://USER:PASSWORD@HOST:9090 if it must be, or `source: {proxy: {}}`";
 
 /// Where the numbers come from.
 #[derive(Clone)]
@@ -27,11 +26,14 @@ impl Numbers {
     /// The source that a spec names.
     pub(super) fn of(source: &Source) -> Numbers {
         match source {
-            Source::Proxy => Numbers::Proxies,
-            Source::Prometheus { address } => match PrometheusSource::new(address, TIMEOUT) {
-                Ok(source) => Numbers::Prometheus(source),
-                Err(error) => Numbers::Nobody(error.to_string()),
-            },
+            Source::Default | Source::Proxy => Numbers::Proxies,
+            Source::Prometheus(Prometheus { address, timeout, auth: None, ca: None }) => {
+                match PrometheusSource::new(address, *timeout) {
+                    Ok(source) => Numbers::Prometheus(source),
+                    Err(error) => Numbers::Nobody(error.to_string()),
+                }
+            }
+            Source::Prometheus(_) => Numbers::Nobody(NO_SECRETS.to_owned()),
         }
     }
 

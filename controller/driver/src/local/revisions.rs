@@ -19,6 +19,9 @@ pub struct Kept {
     pub template: PodTemplateSpec,
     /// When it was made; orders the history.
     pub created: Time,
+    /// What its pods speak: `kubernetes.io/h2c`; HTTP/1.1 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_protocol: Option<String>,
     /// How many pods are asked for.
     #[serde(default)]
     pub replicas: u32,
@@ -34,6 +37,17 @@ pub struct Target {
     pub replicas: u32,
     /// The split that this was decided with.
     pub generation: Generation,
+}
+
+/// What a revision is made of where it is not kept yet. It never changes from then on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct New {
+    /// What its pods are.
+    pub template: PodTemplateSpec,
+    /// When it is made.
+    pub created: Time,
+    /// What its pods speak.
+    pub app_protocol: Option<String>,
 }
 
 /// The kept revisions of a Rollout, and the files that could not be understood.
@@ -87,12 +101,18 @@ impl Revisions {
         key: &Key,
         revision: &Revision,
         target: Target,
-        new: Option<(PodTemplateSpec, Time)>,
+        new: Option<New>,
     ) -> Result<Option<Kept>, FileError> {
         let Target { replicas, generation } = target;
         let kept = self.get(key, revision)?;
         let known = kept.is_some();
-        let made = |(template, created)| Kept { template, created, replicas, generation };
+        let made = |New { template, created, app_protocol }| Kept {
+            template,
+            created,
+            app_protocol,
+            replicas,
+            generation,
+        };
         let Some(mut kept) = kept.or_else(|| new.map(made)) else { return Ok(None) };
         let same = (kept.replicas, kept.generation) == (replicas, generation);
         if known && (same || kept.generation > generation) {
@@ -165,6 +185,7 @@ mod tests {
         let kept = Kept {
             template: PodTemplateSpec::default(),
             created: Time(7),
+            app_protocol: None,
             replicas: 2,
             generation: Generation(1),
         };
@@ -187,7 +208,7 @@ mod tests {
         let (key, revision) = (Key::new("shop", "checkout").unwrap(), Revision::new("5c6b7").unwrap());
         let target = |replicas, generation| Target { replicas, generation: Generation(generation) };
         assert_eq!(revisions.scale(&key, &revision, target(2, 5), None).unwrap(), None);
-        let new = Some((PodTemplateSpec::default(), Time(7)));
+        let new = Some(New { template: PodTemplateSpec::default(), created: Time(7), app_protocol: None });
         assert_eq!(revisions.scale(&key, &revision, target(2, 5), new).unwrap().unwrap().replicas, 2);
         assert_eq!(revisions.scale(&key, &revision, target(0, 4), None).unwrap().unwrap().replicas, 2);
         assert!(!revisions.delete(&key, &revision, Generation(4)).unwrap());

@@ -105,6 +105,7 @@ fn group(revision: &str, replicas: u32, container: Value) -> Group {
         generation: Generation(1),
         created: Time(7),
         app_protocol: None,
+        min_ready: Duration::ZERO,
     }
 }
 
@@ -143,6 +144,24 @@ async fn pods_get_ready_and_are_published_one_slice_each() {
     let (key, revision) = name("5c6b7");
     let addresses: Vec<_> = world.supervisor().pods(&key, &revision).into_iter().map(|p| p.address).collect();
     assert_ne!(addresses[0], addresses[1]);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_counts_when_it_has_been_ready_for_long_enough() {
+    let world = World::new();
+    let begun = std::time::Instant::now();
+    let min_ready = Duration::from_millis(700);
+    world.supervisor().scale(Group { min_ready, ..group("5c6b7", 1, acts("serve")) }).unwrap();
+    let waits = |pods: &Pods| pods.trouble.as_ref().is_some_and(|t| t.contains("counts when"));
+    world.until("it is ready, and does not count", |pods| pods.ready == 0 && waits(pods)).await;
+    assert_eq!(world.endpoints().len(), 1, "it gets what is sent to it all the same");
+    let mut changes = world.supervisor().changes();
+    while world.pods().ready == 0 {
+        changes.changed().await.unwrap();
+    }
+    assert!(begun.elapsed() >= min_ready);
+    assert_eq!(world.pods().trouble, None);
     world.end().await;
 }
 

@@ -86,6 +86,8 @@ pub struct Group {
     pub created: Time,
     /// What its pods speak: `kubernetes.io/h2c`; HTTP/1.1 when left out.
     pub app_protocol: Option<String>,
+    /// A pod counts as ready when it has been so for this long.
+    pub min_ready: Duration,
 }
 
 /// Keeps the pods of a folder running. To be used inside a tokio runtime, one per folder.
@@ -119,8 +121,9 @@ impl Supervisor {
         let plan = Plan::read(&group.template, self.table.home.dir()).map(Arc::new);
         let plan = plan
             .and_then(|plan| if group.replicas > MOST { Err(too_many(group.replicas)) } else { Ok(plan) });
-        let Group { replicas, generation, created, app_protocol, .. } = group;
-        if !self.table.want(name.clone(), Wanted { replicas, generation, created, app_protocol, plan }) {
+        let Group { replicas, generation, created, app_protocol, min_ready, .. } = group;
+        let wanted = Wanted { replicas, generation, created, app_protocol, min_ready, plan };
+        if !self.table.want(name.clone(), wanted) {
             return Ok(());
         }
         for _ in 0..self.table.balance(&name) {
@@ -192,6 +195,7 @@ impl Supervisor {
             process: None,
             restarts: 0,
             ready: false,
+            ready_since: None,
             leaving: false,
             trouble: None,
         })

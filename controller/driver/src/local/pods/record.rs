@@ -1,6 +1,7 @@
 //! What is written down of a pod, for the next run and for whoever wants to see it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use penstock_core::revision::Revision;
 use penstock_core::time::Time;
@@ -38,6 +39,9 @@ pub struct Record {
     /// Whether it is ready, which is whether its endpoint is published.
     #[serde(default)]
     pub ready: bool,
+    /// Since when it is ready.
+    #[serde(default)]
+    pub ready_since: Option<Time>,
     /// Whether it is on its way out.
     #[serde(default)]
     pub leaving: bool,
@@ -50,6 +54,11 @@ impl Record {
     /// Its Rollout; `None` for a record that names none.
     pub fn key(&self) -> Option<Key> {
         Key::new(&self.namespace, &self.rollout).ok()
+    }
+
+    /// Whether it has been ready for so long.
+    pub fn ready_for(&self, time: Duration, now: Time) -> bool {
+        self.ready && now.since(self.ready_since.unwrap_or(self.created)) >= time
     }
 }
 

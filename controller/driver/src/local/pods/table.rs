@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use penstock_core::observation::Pods;
 use penstock_core::revision::Revision;
@@ -10,6 +11,7 @@ use penstock_core::time::Time;
 use penstock_crds::PodStatus;
 use tokio::sync::watch;
 
+use super::now;
 use super::plan::Plan;
 use super::record::{self, Record};
 use crate::local::endpoints::{Endpoints, Published};
@@ -26,6 +28,7 @@ pub(super) struct Wanted {
     pub(super) generation: Generation,
     pub(super) created: Time,
     pub(super) app_protocol: Option<String>,
+    pub(super) min_ready: Duration,
     /// What is started, or why nothing can be.
     pub(super) plan: Result<Arc<Plan>, String>,
 }
@@ -38,7 +41,7 @@ pub(super) enum Leave {
     /// Its endpoint first, then a quiet time, then the process with all its grace.
     Gently,
     /// At once, with this much grace at most.
-    Within(std::time::Duration),
+    Within(Duration),
 }
 
 #[derive(Debug)]
@@ -82,9 +85,11 @@ impl Table {
         if state.groups.get(&group).is_some_and(|later| later.generation > wanted.generation) {
             return false;
         }
+        let min_ready = wanted.min_ready;
         state.groups.insert(group, wanted);
         drop(state);
         self.tell();
+        self.tell_after(min_ready);
         true
     }
 
@@ -132,6 +137,10 @@ impl Table {
         change(&mut entry.record);
         if entry.record == before && entry.settled {
             return true;
+        }
+        if entry.record.ready != before.ready {
+            entry.record.ready_since = entry.record.ready.then(now);
+            self.tell_after(groups.get(&entry.group).map(|wanted| wanted.min_ready).unwrap_or_default());
         }
         let published = self.settle(groups.get(&entry.group), entry, before.ready);
         entry.settled = published.is_ok();
@@ -215,6 +224,18 @@ impl Table {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
+    /// By then a pod that got ready counts.
+    fn tell_after(&self, min_ready: Duration) {
+        if min_ready.is_zero() {
+            return;
+        }
+        let changed = self.changed.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(min_ready + Duration::from_millis(5)).await;
+            changed.send_modify(|count| *count = count.wrapping_add(1));
+        });
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -237,20 +258,21 @@ fn group(state: &State, name: &Name) -> Pods {
     let count = |keep: &dyn Fn(&Record) -> bool| {
         u32::try_from(records.iter().filter(|r| keep(r)).count()).unwrap_or(u32::MAX)
     };
+    let (min_ready, now) = (wanted.map(|wanted| wanted.min_ready).unwrap_or_default(), now());
     let oldest = records.iter().map(|record| record.created).min().unwrap_or_default();
     Pods {
         scale: wanted.map_or(0, |wanted| wanted.replicas),
         generation: wanted.map(|wanted| wanted.generation).unwrap_or_default(),
-        ready: count(&|record| record.ready),
+        ready: count(&|record| record.ready_for(min_ready, now)),
         present: count(&|_| true),
         restarts: records.iter().fold(0, |sum, record| sum.saturating_add(record.restarts)),
         created: wanted.map_or(oldest, |wanted| wanted.created),
-        trouble: trouble(wanted, &records),
+        trouble: trouble(wanted, &records, now),
     }
 }
 
 /// What can't be started; else the first pod's trouble; else what has no effect here.
-fn trouble(wanted: Option<&Wanted>, records: &[&Record]) -> Option<String> {
+fn trouble(wanted: Option<&Wanted>, records: &[&Record], now: Time) -> Option<String> {
     let plan = wanted.map(|wanted| wanted.plan.as_ref());
     if let Some(Err(refused)) = plan {
         return Some(refused.clone());
@@ -259,6 +281,10 @@ fn trouble(wanted: Option<&Wanted>, records: &[&Record]) -> Option<String> {
     let others = |n: usize| if n > 0 { format!(" (and {n} more pods)") } else { String::new() };
     if let Some(first) = troubled.next() {
         return Some(first + &others(troubled.count()));
+    }
+    let min_ready = wanted.map(|wanted| wanted.min_ready).unwrap_or_default();
+    if let Some(young) = records.iter().find(|record| record.ready && !record.ready_for(min_ready, now)) {
+        return Some(format!("{} is ready, and counts when it has been so for {min_ready:?}", young.name));
     }
     let left_out = plan.and_then(Result::ok).map(|plan| plan.left_out.join("; ")).unwrap_or_default();
     (!left_out.is_empty()).then(|| format!("in local mode {left_out}"))
