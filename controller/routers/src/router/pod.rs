@@ -21,6 +21,10 @@ const DRAIN_DELAY: i64 = 5;
 const DRAIN_TIMEOUT: i64 = 30;
 /// Seconds for the process to end after all that.
 const MARGIN: i64 = 5;
+/// Most connections of clients, and most requests in flight of one Rollout. A connection with a request in flight
+/// takes about 30 KiB, so that these fit into the memory of [`resources`]: beyond them clients wait, or are told to
+/// come back, and nobody is killed.
+const MOST: u32 = 10_000;
 /// The user of distroless images: neither root nor anybody who owns a file.
 const USER: i64 = 65_532;
 
@@ -101,6 +105,8 @@ fn arguments() -> Vec<String> {
         "--instance=$(POD_NAME)".to_owned(),
         format!("--drain-delay={DRAIN_DELAY}s"),
         format!("--drain-timeout={DRAIN_TIMEOUT}s"),
+        format!("--max-connections={MOST}"),
+        format!("--max-in-flight={MOST}"),
     ]
 }
 
