@@ -13,5 +13,6 @@ mod faults;
 mod harness;
 mod http;
 mod http2;
+mod kube;
 mod reload;
 mod split;

@@ -5,17 +5,20 @@
 //! detection of changes".
 
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use futures_util::{Stream, StreamExt, pin_mut};
-use kube::Api;
+use futures_util::AsyncBufRead;
 use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::core::Request;
+use kube::{Api, Client, Resource};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{sleep, timeout};
 
 use super::access::Access;
 use super::delays::Delays;
 use super::kind::Watched;
+use super::lines::Lines;
 use super::seen::Seen;
 use super::store::News;
 use super::trouble::Trouble;
@@ -23,7 +26,7 @@ use super::trouble::Trouble;
 /// Most objects of one answer to a list.
 const PAGE: u32 = 500;
 /// How long an answer may take: all of a page, or the head of a watch.
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(10);
 /// How long a watch lasts at most, in seconds; the server ends it then.
 const WATCH: u32 = 290;
 /// How much later than that nobody ends it any more.
@@ -63,17 +66,21 @@ impl<K: Watched> Follower<K> {
     /// Lists if need be, and watches until the watch ends.
     async fn run(&mut self) -> Result<(), Trouble> {
         let client = self.access.client().await.map_err(Trouble::new)?;
-        let api = Api::<Seen<K>>::namespaced(client, &self.access.namespace);
         let version = match self.version.take() {
             Some(version) => version,
-            None => self.list(&api).await?,
+            None => self.list(&client).await?,
         };
         self.version = Some(version.clone());
-        self.watch(&api, &version).await
+        let result = self.watch(&client, &version).await;
+        if result.as_ref().is_err_and(Trouble::asks_for_a_list) {
+            self.version = None;
+        }
+        result
     }
 
     /// Reads all objects. Nothing is told until the last page is there. Returns up to where everything is known.
-    async fn list(&self, api: &Api<Seen<K>>) -> Result<String, Trouble> {
+    async fn list(&self, client: &Client) -> Result<String, Trouble> {
+        let api = Api::<Seen<K>>::namespaced(client.clone(), &self.access.namespace);
         let mut params =
             ListParams { label_selector: selector::<K>(), limit: Some(PAGE), ..ListParams::default() };
         let mut all = Vec::new();
@@ -90,53 +97,34 @@ impl<K: Watched> Follower<K> {
         }
     }
 
-    async fn watch(&mut self, api: &Api<Seen<K>>, version: &str) -> Result<(), Trouble> {
+    async fn watch(&mut self, client: &Client, version: &str) -> Result<(), Trouble> {
         let params =
             WatchParams { label_selector: selector::<K>(), timeout: Some(WATCH), ..WatchParams::default() };
-        let events = timeout(ANSWER, api.watch(&params, version)).await.map_err(|_| Trouble::Silent)?;
-        let result = match events {
-            Ok(events) => {
-                self.tell(News::Watching(K::KIND)).await;
-                self.pass_on(events).await
-            }
-            Err(error) => Err(Trouble::new(error)),
-        };
-        if result.as_ref().is_err_and(Trouble::asks_for_a_list) {
-            self.version = None;
-        }
-        result
+        let path = Seen::<K>::url_path(&(), Some(&self.access.namespace));
+        let request = Request::new(path).watch(&params, version).map_err(kube::Error::BuildRequest)?;
+        let events = timeout(ANSWER, client.request_stream(request)).await.map_err(|_| Trouble::Silent)?;
+        let events = pin!(events.map_err(Trouble::new)?);
+        self.tell(News::Watching(K::KIND)).await;
+        self.pass_on(Lines::new(events)).await
     }
 
     /// Tells what the watch tells. One that breaks off has ended as well as any: the next one says what is wrong.
-    async fn pass_on(
-        &mut self,
-        events: impl Stream<Item = kube::Result<WatchEvent<Seen<K>>>>,
-    ) -> Result<(), Trouble> {
-        pin_mut!(events);
+    async fn pass_on(&mut self, mut events: Lines<impl AsyncBufRead + Unpin>) -> Result<(), Trouble> {
         let patience = Duration::from_secs(WATCH.into()) + LATE;
-        while let Ok(Some(event)) = timeout(patience, events.next()).await {
-            let Ok(event) =
-                event.inspect_err(|error| tracing::debug!(%error, kind = K::KIND.name(), "watch broke off"))
-            else {
-                return Ok(());
-            };
+        while let Ok(Ok(Some(event))) = timeout(patience, events.next()).await {
+            let event: WatchEvent<Seen<K>> = serde_json::from_slice(&event).map_err(Trouble::Garbled)?;
             let (version, news) = match event {
                 WatchEvent::Added(seen) | WatchEvent::Modified(seen) => {
-                    (seen.version().map(str::to_owned), Some(News::Put(K::KIND, seen.found())))
+                    (seen.version(), Some(News::Put(K::KIND, seen.found())))
                 }
-                WatchEvent::Deleted(seen) => {
-                    (seen.version().map(str::to_owned), Some(News::Gone(K::KIND, seen.id())))
-                }
+                WatchEvent::Deleted(seen) => (seen.version(), Some(News::Gone(K::KIND, seen.id()))),
                 WatchEvent::Bookmark(bookmark) => (Some(bookmark.metadata.resource_version), None),
                 WatchEvent::Error(status) => return Err(Trouble::new(kube::Error::Api(status))),
             };
-            self.version = version;
             if let Some(news) = news {
                 self.tell(news).await;
             }
-            if self.version.is_none() {
-                return Err(Trouble::Expired);
-            }
+            self.version = Some(version.ok_or(Trouble::Expired)?);
         }
         Ok(())
     }

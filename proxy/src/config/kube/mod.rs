@@ -9,6 +9,7 @@ mod cluster;
 mod delays;
 mod follow;
 mod kind;
+mod lines;
 mod seen;
 mod store;
 mod trouble;

@@ -35,8 +35,8 @@ pub(crate) struct Found {
 
 impl<K> Seen<K> {
     /// The version of the collection that it was sent with.
-    pub(crate) fn version(&self) -> Option<&str> {
-        self.metadata.resource_version.as_deref().filter(|version| !version.is_empty())
+    pub(crate) fn version(&self) -> Option<String> {
+        self.metadata.resource_version.clone().filter(|version| !version.is_empty())
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
 
     fn found<K: Watched>(document: Value) -> Found {
         let seen: Seen<K> = serde_json::from_value(document).unwrap();
-        assert_eq!(seen.version(), Some("7"));
+        assert_eq!(seen.version().as_deref(), Some("7"));
         seen.found()
     }
 

@@ -96,12 +96,9 @@ impl Shelf {
     }
 
     fn problem(&self) -> Option<String> {
-        let rest = if self.listed {
-            "what was read before stays in effect, and it is tried again"
-        } else {
-            "nothing is served until then; it is tried again"
-        };
-        self.trouble.as_ref().map(|trouble| format!("{trouble}; {rest}"))
+        self.trouble
+            .as_ref()
+            .map(|trouble| format!("{trouble}; it is tried again, nothing changes until then"))
     }
 
     fn put(&mut self, found: Found) -> bool {
@@ -212,13 +209,11 @@ mod tests {
         assert!(!store.apply(trouble()), "the same again is no news");
         assert_eq!(names(&store), ["a", "b"]);
         let other = News::Trouble(Kind::Slice, "the API server is away".into());
-        assert!(store.apply(other), "another kind has not been read yet");
+        assert!(store.apply(other));
         assert_eq!(
             store.contents().problems,
-            [
-                "the API server is away; nothing is served until then; it is tried again",
-                "the API server is away; what was read before stays in effect, and it is tried again",
-            ]
+            ["the API server is away; it is tried again, nothing changes until then"],
+            "the same trouble of two kinds is one"
         );
         assert!(store.apply(News::Watching(Kind::Service)));
         assert!(!store.apply(News::Watching(Kind::Service)));

@@ -12,6 +12,8 @@ pub(crate) enum Trouble {
     Expired,
     #[error("the API server answered nothing in time")]
     Silent,
+    #[error("the API server sent what is no event")]
+    Garbled(#[source] serde_json::Error),
     #[error(transparent)]
     Failed(#[from] kube::Error),
 }
@@ -29,7 +31,7 @@ impl Trouble {
     /// often: it may have been set back to an earlier state, and know nothing of the version.
     pub(crate) fn asks_for_a_list(&self) -> bool {
         match self {
-            Trouble::Expired => true,
+            Trouble::Expired | Trouble::Garbled(_) => true,
             Trouble::Silent => false,
             Trouble::Failed(error) => code(error).is_some_and(|code| !matches!(code, 401 | 403 | 429)),
         }
@@ -40,6 +42,9 @@ impl Trouble {
         let error = match self {
             Trouble::Expired => return None,
             Trouble::Silent => return Some(format!("the API server {server} does not answer")),
+            Trouble::Garbled(error) => {
+                return Some(format!("the API server {server} sent what is no event: {error}"));
+            }
             Trouble::Failed(error) => error,
         };
         let (resource, group) = kind.resource();

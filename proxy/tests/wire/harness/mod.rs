@@ -1,5 +1,6 @@
 //! Real sockets around the real binary: backends, a folder of files, a proxy, a client.
 
+pub mod apiserver;
 pub mod backend;
 pub mod folder;
 pub mod message;
@@ -7,6 +8,7 @@ pub mod proxy;
 
 use std::time::{Duration, Instant};
 
+pub use apiserver::{ApiServer, Fault};
 pub use backend::Backend;
 pub use folder::{Folder, Split};
 pub use message::{Client, Response, get};

@@ -1,6 +1,7 @@
 //! The real binary.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -18,10 +19,22 @@ pub struct Proxy {
 
 impl Proxy {
     pub fn start(folder: &Folder, args: &[&str]) -> Proxy {
-        let threads = if args.contains(&"--threads") { &[][..] } else { &["--threads", "2"] };
         let mut command = Command::new(env!("CARGO_BIN_EXE_penstock-proxy"));
-        command.arg("run").arg("--config").arg(folder.path()).args(["--admin", "127.0.0.1:0"]);
-        command.args(["--instance", "test"]).args(threads).args(args);
+        command.arg("run").arg("--config").arg(folder.path());
+        Proxy::run(command, args)
+    }
+
+    /// A proxy that reads the namespace `shop` of the cluster that a kubeconfig names.
+    pub fn of_cluster(kubeconfig: &Path, args: &[&str]) -> Proxy {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_penstock-proxy"));
+        command.args(["run", "--kube", "--namespace", "shop", "--listen-address", "127.0.0.1"]);
+        command.env("KUBECONFIG", kubeconfig);
+        Proxy::run(command, args)
+    }
+
+    fn run(mut command: Command, args: &[&str]) -> Proxy {
+        let threads = if args.contains(&"--threads") { &[][..] } else { &["--threads", "2"] };
+        command.args(["--admin", "127.0.0.1:0", "--instance", "test"]).args(threads).args(args);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::<Mutex<String>>::default();
         collect(child.stderr.take().unwrap(), Arc::clone(&log));
