@@ -150,7 +150,8 @@ pub(super) struct Router {
 }
 
 impl Router {
-    fn of(pod: &Pod) -> Option<Router> {
+    /// `None`: no traffic can reach the pod.
+    pub(super) fn of(pod: &Pod) -> Option<Router> {
         let status = pod.status.as_ref()?;
         let address: IpAddr = status.pod_ip.as_ref()?.parse().ok()?;
         let running = status

@@ -131,6 +131,11 @@ pub fn pods_of(set: &ReplicaSet, pods: &[Arc<Pod>], now: Time) -> Seen {
     }
 }
 
+/// Why a pod is not ready, as a sentence; `None`: it is.
+pub fn why_unready(pod: &Pod, now: Time) -> Option<String> {
+    trouble::of_pod(pod, Duration::ZERO, now)
+}
+
 /// The pods of a revision one by one, those that are not ready before others, at most [`MOST_STATUSES`] of them.
 /// `port` is where they listen.
 pub fn statuses(set: &ReplicaSet, pods: &[Arc<Pod>], port: u16, now: Time) -> Vec<PodStatus> {

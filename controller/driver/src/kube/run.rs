@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::config::{Config, KubeConfigOptions};
+use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use penstock_proxy_api::object;
@@ -32,6 +33,8 @@ const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Options {
     /// The kubeconfig's context; the current one, or the ServiceAccount within a cluster, when left out.
     pub context: Option<String>,
+    /// The kubeconfig; `KUBECONFIG`, `~/.kube/config` or the ServiceAccount when left out.
+    pub kubeconfig: Option<PathBuf>,
     /// The only namespace to look after; all when left out.
     pub namespace: Option<String>,
     /// The namespace of the controller itself, which holds its lease.
@@ -75,7 +78,7 @@ pub enum RunError {
 /// Runs until `stop`, then hands over at once.
 pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), RunError> {
     rustls::crypto::ring::default_provider().install_default().ok();
-    let client = client(options.context.clone()).await?;
+    let client = client(&options).await?;
     let address = options.metrics;
     let listener = TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
     let (story, waiting) = Story::new(options.name.clone());
@@ -101,13 +104,18 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     Ok(())
 }
 
-async fn client(context: Option<String>) -> Result<Client, RunError> {
-    let config = match context {
-        None => Config::infer().await.map_err(|e| RunError::Config(e.to_string()))?,
-        Some(_) => {
-            let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-            Config::from_kubeconfig(&options).await.map_err(|e| RunError::Config(e.to_string()))?
+async fn client(options: &Options) -> Result<Client, RunError> {
+    let chosen = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
+    let failed = |error: String| RunError::Config(error);
+    let config = match &options.kubeconfig {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path).map_err(|e| failed(e.to_string()))?;
+            Config::from_custom_kubeconfig(file, &chosen).await.map_err(|e| failed(e.to_string()))?
         }
+        None if options.context.is_some() => {
+            Config::from_kubeconfig(&chosen).await.map_err(|e| failed(e.to_string()))?
+        }
+        None => Config::infer().await.map_err(|e| failed(e.to_string()))?,
     };
     Ok(Client::try_from(config)?)
 }

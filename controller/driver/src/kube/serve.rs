@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
@@ -16,7 +15,7 @@ pub(super) async fn serve(listener: TcpListener, cluster: Arc<Cluster>) -> std::
     let text = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(move || readiness(Arc::clone(&ready))))
+        .route("/readyz", get(move || async move { readiness(&ready) }))
         .route(
             "/metrics",
             get(move || async move {
@@ -28,7 +27,7 @@ pub(super) async fn serve(listener: TcpListener, cluster: Arc<Cluster>) -> std::
 }
 
 /// Ready to lead: everything is watched. What is not is named.
-async fn readiness(cluster: Arc<Cluster>) -> impl IntoResponse {
+fn readiness(cluster: &Cluster) -> (StatusCode, String) {
     let mut missing: Vec<String> = cluster
         .outages
         .all()

@@ -38,11 +38,14 @@ impl Bell {
     }
 }
 
+/// Who is to be tended, with the bell that wakes who does so.
+pub(super) type Begun = UnboundedReceiver<(RolloutName, Arc<Bell>)>;
+
 /// The bells of those that are tended. Nobody is, while no controller leads here.
 pub(super) struct Wakers {
     tended: Mutex<BTreeMap<RolloutName, Arc<Bell>>>,
     begin: UnboundedSender<(RolloutName, Arc<Bell>)>,
-    begun: Mutex<Option<UnboundedReceiver<(RolloutName, Arc<Bell>)>>>,
+    begun: Mutex<Option<Begun>>,
     leads: Mutex<bool>,
 }
 
@@ -101,7 +104,7 @@ impl Wakers {
     }
 
     /// Who is to be tended from now on; for the one who spawns the tasks.
-    pub(super) fn begun(&self) -> Option<UnboundedReceiver<(RolloutName, Arc<Bell>)>> {
+    pub(super) fn begun(&self) -> Option<Begun> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

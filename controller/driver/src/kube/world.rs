@@ -269,7 +269,24 @@ impl KubeWorld {
     fn troubles(&self) -> Vec<Trouble> {
         let all = self.furnished.iter().chain(&self.failed).cloned();
         let gateway = self.cluster.outages.of(HTTP_ROUTES).filter(|e| e.kind == Kind::Missing);
-        all.chain(gateway.map(|_| Trouble::no_gateway_api())).collect()
+        all.chain(gateway.map(|_| Trouble::no_gateway_api())).chain(self.no_router()).collect()
+    }
+
+    /// Why nobody serves the namespace.
+    fn no_router(&self) -> Option<Trouble> {
+        let pods = self.cluster.routers.all(&Cluster::router_key(&self.key.namespace));
+        if pods.iter().filter_map(|pod| Router::of(pod)).any(|router| router.ready) {
+            return None;
+        }
+        let why = pods
+            .iter()
+            .find_map(|pod| Some(format!("{}: {}", pod.name_any(), replicas::why_unready(pod, now())?)));
+        let why = why.unwrap_or_else(|| "there is none yet".to_owned());
+        let namespace = &self.key.namespace;
+        let message = format!(
+            "no router of the namespace {namespace} is ready: {why}; see kubectl describe deployment penstock-router -n {namespace}"
+        );
+        Some(Trouble { reason: "RouterNotReady", message, stalls: false })
     }
 
     /// Claims orders that people have written since. Errors are for the next turn.
