@@ -20,7 +20,7 @@ pub use admit::{Admitted, admit, admit_value, clashes, inspect};
 pub use document::{Document, MAX_BYTES, Place, ReadError, read};
 pub use facts::{Auth, Ca, Facts, HeaderMatch, KeyRef, Prometheus, Service, Source, Sticky};
 pub use refusal::Refusal;
-pub use report::{Account, refused, report};
+pub use report::{Account, Trouble, barred, refused, report};
 pub use revision::revision_of;
 pub use rollout::*;
 pub use schema::crd;

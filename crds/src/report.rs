@@ -1,8 +1,9 @@
 //! From what the rollout machine remembers and saw to the status that people and tools read.
 
+mod standing;
+
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time as Stamp};
 use penstock_core::observation::{Observation, Pods};
 use penstock_core::revision::Revision;
 use penstock_core::split::Weight;
@@ -12,8 +13,10 @@ use penstock_core::time::Time;
 use penstock_core::verdict::{self, Finding};
 
 use crate::status::{
-    DecisionRecord, Measurement, Phase, RevisionStatus, Role, RolloutStatus, SplitStatus, Verdict, stamp,
+    Columns, DecisionRecord, Measurement, Phase, RevisionStatus, Role, RolloutStatus, SplitStatus, Verdict,
+    stamp,
 };
+use standing::Standing;
 
 /// What a status is made of.
 #[derive(Clone, Copy, Debug)]
@@ -30,22 +33,36 @@ pub struct Account<'a> {
     pub seen: &'a Observation,
     /// What the metrics say.
     pub findings: &'a [Finding],
+    /// What is in the way beside that, the most important first.
+    pub troubles: &'a [Trouble],
+    /// Why the spec as it stands is refused, while an earlier one is worked on.
+    pub problem: Option<&'a str>,
     /// The present.
     pub now: Time,
+}
+
+/// Something that is in the way of a Rollout, as whoever works on it has met it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// One word for machines, in CamelCase: `ServiceConflict`.
+    pub reason: &'static str,
+    /// What it is, and what to do.
+    pub message: String,
+    /// Whether nothing goes on until a person does something.
+    pub stalls: bool,
 }
 
 /// Writes the status. What is gone from sight but still of interest is taken from the one before.
 pub fn report(account: Account<'_>, before: &RolloutStatus) -> RolloutStatus {
     let Account { state, strategy, .. } = account;
     let release = state.release.as_ref();
-    let phase = phase(state);
     let revisions = revisions(account, before);
     let sum = |of: fn(&RevisionStatus) -> i32| revisions.iter().map(of).fold(0, i32::saturating_add);
     let mut status = RolloutStatus {
         observed_generation: Some(account.generation),
         stable_revision: state.stable.as_ref().map(ToString::to_string),
         canary_revision: release.map(|r| r.revision.to_string()),
-        phase,
+        phase: phase(state),
         message: Some(message(strategy, state)),
         step: release.map(|r| number(r.step)),
         steps: release.map(|r| number(r.steps.len())),
@@ -53,33 +70,31 @@ pub fn report(account: Account<'_>, before: &RolloutStatus) -> RolloutStatus {
         split: Some(split(account)),
         replicas: Some(sum(|r| r.scale)),
         ready_replicas: Some(sum(|r| r.ready)),
+        updated_replicas: Some(updated(state, &revisions)),
         selector: Some(account.selector.to_owned()),
+        columns: None,
         conditions: Vec::new(),
         measurements: measurements(account, before),
         decisions: state.decisions.iter().map(DecisionRecord::from).collect(),
         revisions,
         machine: serde_json::to_value(state).ok(),
     };
-    status.conditions = conditions(account, &status, before);
+    let standing = Standing::of(account, &status, before);
+    status.columns = Some(columns(&status));
+    status.conditions = standing.conditions(account, before);
+    status.phase = standing.phase;
+    status.message = Some(standing.message);
     status
 }
 
-/// The status of a spec that is refused: what runs is told as before, with the refusal on top.
+/// The status of a spec that is refused where no earlier one is worked on: else it is [`Account::problem`].
 pub fn refused(generation: i64, problems: &str, now: Time, before: &RolloutStatus) -> RolloutStatus {
-    let mut status = RolloutStatus {
-        observed_generation: Some(generation),
-        phase: Phase::Invalid,
-        message: Some(problems.to_owned()),
-        ..before.clone()
-    };
-    let spoken = |kind, holds| Spoken { kind, holds, reason: "InvalidSpec", message: problems };
-    let all = [("Ready", false), ("Reconciling", false), ("Stalled", true)]
-        .map(|(kind, holds)| spoken(kind, holds));
-    let keeps = |old: &&Condition| all.iter().all(|new| new.kind != old.type_);
-    let rest: Vec<Condition> = before.conditions.iter().filter(keeps).cloned().collect();
-    let new = all.iter().map(|c| c.condition(generation, now, before));
-    status.conditions = new.chain(rest).collect();
-    status
+    standing::untended(Phase::Invalid, standing::INVALID, problems).status(generation, now, before)
+}
+
+/// The status of a Rollout that is not tended until a person has taken away what is in the way.
+pub fn barred(generation: i64, trouble: &Trouble, now: Time, before: &RolloutStatus) -> RolloutStatus {
+    standing::untended(Phase::Stalled, trouble.reason, &trouble.message).status(generation, now, before)
 }
 
 fn phase(state: &State) -> Phase {
@@ -103,7 +118,7 @@ fn message(strategy: &Strategy, state: &State) -> String {
                 let aborted = &refused.revision;
                 format!("revision {aborted} was aborted ({}); {stable} has all traffic", refused.why)
             }
-            None => format!("revision {stable} has all traffic"),
+            None => format!("revision {stable} has all traffic{}", instead(strategy, state)),
         };
     };
     let why = release.hold.as_ref().map(|h| format!("; {}", h.why)).unwrap_or_default();
@@ -118,6 +133,30 @@ fn message(strategy: &Strategy, state: &State) -> String {
         format!("after all {steps} steps")
     };
     format!("revision {revision} has {} {at}{why}", state.canary_weight())
+}
+
+/// An undo is told of: the template wants something else.
+fn instead(strategy: &Strategy, state: &State) -> String {
+    let undo = state.undo.as_ref().filter(|undo| undo.instead_of == strategy.revision);
+    undo.map(|undo| format!(", by order instead of the template's {}", undo.instead_of)).unwrap_or_default()
+}
+
+/// Pods of the revision that is released, or of the one that has been.
+fn updated(state: &State, revisions: &[RevisionStatus]) -> i32 {
+    let released = state.release.as_ref().map(|release| &release.revision);
+    let wanted = released.or(state.refused.as_ref().map(|r| &r.revision)).or(state.stable.as_ref());
+    let of = |r: &&RevisionStatus| wanted.is_some_and(|wanted| wanted.as_str() == r.name);
+    revisions.iter().find(of).map_or(0, |r| r.scale)
+}
+
+fn columns(status: &RolloutStatus) -> Columns {
+    let step = |(step, steps): (i32, i32)| format!("{}/{steps}", step.saturating_add(1).min(steps));
+    let released = status.canary_revision.as_ref().filter(|_| status.stable_revision.is_some());
+    Columns {
+        step: released.and(status.step.zip(status.steps)).map(step),
+        weight: released.and(status.split.as_ref()).map(|split| format!("{}%", split.weight)),
+        ready: status.ready_replicas.zip(status.replicas).map(|(ready, all)| format!("{ready}/{all}")),
+    }
 }
 
 fn split(account: Account<'_>) -> SplitStatus {
@@ -208,48 +247,6 @@ fn limit(check: &Check) -> String {
             (None, None) => "anything".to_owned(),
         },
     }
-}
-
-/// One condition before it has its times.
-struct Spoken<'a> {
-    kind: &'static str,
-    holds: bool,
-    reason: &'a str,
-    message: &'a str,
-}
-
-impl Spoken<'_> {
-    fn condition(&self, generation: i64, now: Time, before: &RolloutStatus) -> Condition {
-        let status = if self.holds { "True" } else { "False" };
-        let same = before.conditions.iter().find(|c| c.type_ == self.kind && c.status == status);
-        let moment = || stamp(now).map_or(Stamp(Default::default()), |t| Stamp(t.0));
-        Condition {
-            type_: self.kind.to_owned(),
-            status: status.to_owned(),
-            reason: self.reason.to_owned(),
-            message: self.message.to_owned(),
-            observed_generation: Some(generation),
-            last_transition_time: same.map_or_else(moment, |c| c.last_transition_time.clone()),
-        }
-    }
-}
-
-/// The conditions of kstatus (`Ready`, `Reconciling`, `Stalled`), and where a release stands.
-fn conditions(account: Account<'_>, status: &RolloutStatus, before: &RolloutStatus) -> Vec<Condition> {
-    let phase = status.phase;
-    let moves = matches!(phase, Phase::Deploying | Phase::Progressing | Phase::Held | Phase::Paused);
-    let reason = phase.as_str();
-    let message = status.message.as_deref().unwrap_or_default();
-    let all = [
-        ("Ready", phase == Phase::Stable),
-        ("Reconciling", moves),
-        ("Stalled", phase == Phase::Aborted),
-        ("Progressing", moves),
-        ("Paused", phase == Phase::Paused),
-        ("Aborted", phase == Phase::Aborted),
-    ];
-    let each = |(kind, holds): (&'static str, bool)| Spoken { kind, holds, reason, message };
-    all.map(|c| each(c).condition(account.generation, account.now, before)).into()
 }
 
 fn percent(weight: Weight) -> i32 {

@@ -46,11 +46,12 @@ pub use strategy::*;
         label_selector_path = ".status.selector"
     ),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Step", type_ = "integer", json_path = ".status.step"),
-    printcolumn(name = "Weight", type_ = "integer", json_path = ".status.split.weight"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.columns.step"),
+    printcolumn(name = "Weight", type_ = "string", json_path = ".status.columns.weight"),
     printcolumn(name = "Stable", type_ = "string", json_path = ".status.stableRevision"),
     printcolumn(name = "Canary", type_ = "string", json_path = ".status.canaryRevision"),
-    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.columns.ready"),
+    printcolumn(name = "Up-to-date", type_ = "integer", json_path = ".status.updatedReplicas"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1)
 )]

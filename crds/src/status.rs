@@ -52,9 +52,15 @@ pub struct RolloutStatus {
     /// Those that are ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
+    /// Those of the revision that is wanted, ready or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updated_replicas: Option<i32>,
     /// The label selector of the pods as text, for the scale subresource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
+    /// Texts for the columns of `kubectl get`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Columns>,
     /// Ready, Reconciling, Stalled, Progressing, Paused, Aborted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -99,6 +105,8 @@ pub enum Phase {
     Paused,
     /// A release was aborted; all traffic goes to the stable revision.
     Aborted,
+    /// Something is in the way that a person has to take away; what runs goes on.
+    Stalled,
     /// The spec is refused; what ran before goes on.
     Invalid,
     /// A word of a later version.
@@ -117,6 +125,7 @@ impl Phase {
             Phase::Held => "Held",
             Phase::Paused => "Paused",
             Phase::Aborted => "Aborted",
+            Phase::Stalled => "Stalled",
             Phase::Invalid => "Invalid",
             Phase::Unknown => "Unknown",
         }
@@ -136,6 +145,21 @@ impl JsonSchema for Phase {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"type": "string"})
     }
+}
+
+/// Texts for the columns of `kubectl get`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Columns {
+    /// The step that a release is at, counted from 1, of how many: `2/8`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// The share of the traffic that a release has: `25%`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<String>,
+    /// Pods that are ready, of how many: `5/6`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<String>,
 }
 
 /// How the traffic is divided.

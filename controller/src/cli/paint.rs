@@ -53,7 +53,7 @@ impl Paint {
             Phase::Stable => Ink::Green,
             Phase::Deploying | Phase::Progressing => Ink::Blue,
             Phase::Held | Phase::Paused | Phase::Pending | Phase::Unknown => Ink::Yellow,
-            Phase::Aborted | Phase::Invalid => Ink::Red,
+            Phase::Aborted | Phase::Stalled | Phase::Invalid => Ink::Red,
         };
         self.ink(ink, phase.as_str())
     }

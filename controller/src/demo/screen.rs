@@ -166,6 +166,7 @@ pub(crate) fn outcome(phase: Phase, took: Duration) -> String {
         | Phase::Progressing
         | Phase::Held
         | Phase::Paused
+        | Phase::Stalled
         | Phase::Invalid
         | Phase::Unknown => "not ended",
     };

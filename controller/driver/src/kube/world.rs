@@ -434,6 +434,8 @@ impl KubeWorld {
             state: record.state,
             seen: record.seen,
             findings: &findings,
+            troubles: &[],
+            problem: self.problem.as_deref(),
             now: record.now,
         };
         let mut status = report(account, &self.status);
@@ -444,10 +446,7 @@ impl KubeWorld {
                 revision.pods = replicas::statuses(&set, &pods, self.facts().service.target_port, record.now);
             }
         }
-        match &self.problem {
-            Some(problem) => refused(self.generation(), problem, record.now, &status),
-            None => status,
-        }
+        status
     }
 
     /// Writes the status, if it is not there already, on the version that was read.

@@ -10,7 +10,7 @@ use penstock_core::revision::Revision;
 use penstock_core::sample::{Answer, Question};
 use penstock_core::split::{Generation, Weight};
 use penstock_core::state::State;
-use penstock_crds::{Account, Admitted, Facts, RolloutStatus, Sticky, refused, report};
+use penstock_crds::{Account, Admitted, Facts, RolloutStatus, Sticky, report};
 use penstock_routers::gateway::{self, Shape};
 use penstock_routers::service::Apex;
 use penstock_signals::RolloutName;
@@ -249,6 +249,8 @@ impl LocalWorld {
             state: record.state,
             seen: record.seen,
             findings: &findings,
+            troubles: &[],
+            problem: self.applied.problem.as_deref(),
             now: record.now,
         };
         let mut status = report(account, &self.status);
@@ -257,10 +259,7 @@ impl LocalWorld {
                 revision.pods = self.site.supervisor.pods(&self.key, &name);
             }
         }
-        match &self.applied.problem {
-            Some(problem) => refused(self.generation, problem, record.now, &status),
-            None => status,
-        }
+        status
     }
 }
 
