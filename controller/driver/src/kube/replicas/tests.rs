@@ -215,7 +215,10 @@ fn each_trouble_has_its_sentence() {
         stuck(
             "a",
             0,
-            waiting("ImagePullBackOff", "Back-off pulling image \"shop/checkout:v1\": not found"),
+            waiting(
+                "ImagePullBackOff",
+                "Back-off pulling image \"shop/checkout:v1\": ErrImagePull: not found",
+            ),
             Value::Null,
         ),
         stuck(
@@ -234,7 +237,11 @@ fn each_trouble_has_its_sentence() {
             "a",
             3,
             loops(),
-            ended(128, "StartError", "exec: \"chekout\": executable file not found in $PATH"),
+            ended(
+                128,
+                "StartError",
+                "failed to create containerd task: OCI runtime create failed: runc create failed: unable to start container process: exec: \"chekout\": executable file not found in $PATH",
+            ),
         ),
         stuck("a", 2, running(), ended(139, "Error", "")),
         base(),
@@ -312,7 +319,7 @@ fn the_most_telling_trouble_of_all_pods_is_told() {
     assert!(told(&[young.clone(), crash("b", 2), crash("c", 5), config.clone()]).starts_with("z: "));
     assert!(told(&[young.clone(), crash("b", 2), crash("c", 5), leaving]).starts_with("c: "));
     assert!(told(&[crash("b", 2), young.clone(), crash("a", 2)]).starts_with("a: container web ended"));
-    assert!(told(&[young]).starts_with("a: container web is being made"));
+    assert!(told(&[young]).starts_with("a: container web is being made: "));
     assert_eq!(told(&[]), "3 of 3 pods are not made yet");
     assert_eq!(told(&[ready("a", "2026-01-01T00:00:00Z")]), "2 of 3 pods are not made yet");
 }

@@ -60,7 +60,7 @@ impl Seen<'_> {
     fn waits(&self, waiting: &ContainerStateWaiting) -> Said {
         let called = &self.called;
         let reason = waiting.reason.as_deref().unwrap_or("ContainerCreating");
-        let message = behind(waiting.message.as_deref());
+        let message = behind(waiting.message.as_deref().map(to_the_point));
         match reason {
             "ErrImagePull"
             | "ImagePullBackOff"
@@ -87,8 +87,12 @@ impl Seen<'_> {
                 Some(ended) => self.ended(ended),
                 None => (Rank::Crash, format!("{called} ends again and again, {}", self.restarts())),
             },
-            "ContainerCreating" | "PodInitializing" => {
-                (Rank::Starting, format!("{called} is being made{message}"))
+            "ContainerCreating" => {
+                let lacks = "its volumes, its network or its image are not there yet";
+                (Rank::Starting, format!("{called} is being made: {lacks}{message}"))
+            }
+            "PodInitializing" => {
+                (Rank::Starting, format!("{called} waits for those that come before it{message}"))
             }
             other => (Rank::Starting, format!("{called} waits ({}){message}", plain(other))),
         }
@@ -123,7 +127,7 @@ impl Seen<'_> {
                 "was killed for taking more memory than its limit (OOMKilled)".to_owned()
             }
             (Some(reason @ ("StartError" | "ContainerCannotRun")), _) => {
-                format!("can't be started ({reason}){}", behind(ended.message.as_deref()))
+                format!("can't be started ({reason}){}", behind(ended.message.as_deref().map(to_the_point)))
             }
             (Some(reason), code) => format!("ended with exit code {code} ({})", plain(reason)),
             (None, code) => format!("ended with exit code {code}"),
@@ -147,4 +151,10 @@ impl Seen<'_> {
         let written = self.wanted.and_then(|wanted| wanted.image.as_deref());
         plain(written.unwrap_or(&self.status.image))
     }
+}
+
+/// What is behind the words in which each layer of a runtime wraps the one below.
+fn to_the_point(message: &str) -> &str {
+    let wraps = ["unable to start container process: ", ": ErrImagePull: "];
+    wraps.iter().fold(message, |rest, wrap| rest.split_once(wrap).map_or(rest, |(_, inner)| inner))
 }
