@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
-use http::header::HeaderValue;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -18,6 +18,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::body::Body;
 use crate::exchange::exchange;
 use crate::lane::Lane;
 use crate::runtime::{self, LocalExecutor};
@@ -31,6 +32,8 @@ const MAX_HEAD: usize = 96 << 10;
 const MAX_STREAMS: u32 = 256;
 /// After how long a silence the kernel asks whether a client is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+/// How long a connection that was accepted before the end may take to send its first bytes after it.
+const LATECOMERS: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// Serve this Rollout on this socket until told to stop.
@@ -111,12 +114,24 @@ async fn next(
 }
 
 async fn serve(stream: TcpStream, lane: Arc<Lane>, worker: Rc<Worker>, stop: CancellationToken) {
-    let Ok(Ok(version)) = timeout(HEAD_TIMEOUT, version(&stream, &stop)).await else { return };
+    let shared = Arc::clone(&worker.shared);
+    let _open = shared.open_connection();
+    let version = tokio::select! {
+        version = timeout(HEAD_TIMEOUT, version(&stream)) => version,
+        () = late(&stop) => return,
+    };
+    let Ok(Ok(version)) = version else { return };
     let Some(peer) = peer(&stream) else { return };
     let (on_lane, on_worker) = (Arc::clone(&lane), Rc::clone(&worker));
     let service = service_fn(move |request: Request<Incoming>| {
         let (lane, worker, peer) = (Arc::clone(&on_lane), Rc::clone(&on_worker), peer.clone());
-        async move { Ok::<_, Infallible>(exchange(&lane, &worker, &peer, request).await) }
+        async move {
+            let mut response = exchange(&lane, &worker, &peer, request).await;
+            if worker.shared.is_leaving() {
+                send_away(&mut response, version);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let io = TokioIo::new(stream);
     let ended = match version {
@@ -124,6 +139,7 @@ async fn serve(stream: TcpStream, lane: Arc<Lane>, worker: Rc<Worker>, stop: Can
             let connection = http1_builder().serve_connection(io, service).with_upgrades();
             tokio::pin!(connection);
             tokio::select! {
+                biased;
                 ended = &mut connection => ended,
                 () = stop.cancelled() => { connection.as_mut().graceful_shutdown(); connection.await }
             }
@@ -160,21 +176,31 @@ fn http2_builder() -> http2::Builder<LocalExecutor> {
     builder
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Version {
     Http1,
     Http2,
 }
 
+/// Tells an HTTP/1 client to open its next connection elsewhere. HTTP/2 clients are told so by GOAWAY, which costs them
+/// no request, when this proxy listens no more.
+fn send_away(response: &mut Response<Body>, version: Version) {
+    if version == Version::Http1 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// Ends when a connection that has sent nothing yet need not be waited for any more.
+async fn late(stop: &CancellationToken) {
+    stop.cancelled().await;
+    sleep(LATECOMERS).await;
+}
+
 /// Looks at the first bytes without taking them: no method of HTTP/1 begins as HTTP/2's preface does.
-async fn version(stream: &TcpStream, stop: &CancellationToken) -> io::Result<Version> {
+async fn version(stream: &TcpStream) -> io::Result<Version> {
     let mut start = [0; 4];
     loop {
-        let read = tokio::select! {
-            biased;
-            read = stream.peek(&mut start) => read?,
-            () = stop.cancelled() => return Err(io::ErrorKind::ConnectionAborted.into()),
-        };
+        let read = stream.peek(&mut start).await?;
         match &start[..read] {
             b"PRI " => return Ok(Version::Http2),
             b"" => return Err(io::ErrorKind::UnexpectedEof.into()),

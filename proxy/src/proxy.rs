@@ -232,6 +232,7 @@ impl Ending {
     async fn drain(&mut self, settings: &Settings, signals: &mut Signals) -> bool {
         tracing::info!("draining");
         self.board.drain();
+        self.shared.leave();
         let nudge = &self.nudge;
         let drain = async {
             tokio::time::sleep(settings.drain_delay).await;

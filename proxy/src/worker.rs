@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use penstock_proxy_core::balance::Tick;
@@ -37,8 +37,11 @@ pub(crate) struct Shared {
     pub(crate) epochs: Epochs,
     /// Cancelled when the proxy begins to drain.
     pub(crate) drain: CancellationToken,
+    /// Places for connections. Each listener holds one for the next client.
     pub(crate) connections: Arc<Semaphore>,
+    open: AtomicUsize,
     started: Instant,
+    leaving: AtomicBool,
     aborting: AtomicBool,
 }
 
@@ -53,12 +56,32 @@ pub(crate) struct Worker {
     random: Cell<u64>,
 }
 
+/// An open connection of a client.
+#[derive(Debug)]
+pub(crate) struct Open<'a>(&'a AtomicUsize);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Shared {
     pub(crate) fn new(limits: Limits) -> Arc<Shared> {
         let epochs = Epochs::new(limits.threads);
         let connections = Arc::new(Semaphore::new(limits.connections));
-        let (drain, started) = (CancellationToken::new(), Instant::now());
-        Arc::new(Shared { limits, epochs, drain, connections, started, aborting: AtomicBool::new(false) })
+        let (drain, started, open) = (CancellationToken::new(), Instant::now(), AtomicUsize::new(0));
+        let (leaving, aborting) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Shared { limits, epochs, drain, connections, open, started, leaving, aborting })
+    }
+
+    /// From here on, clients are asked to go elsewhere; what they send is served all the same.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// From here on, requests that end without a word are cut off by the proxy.
@@ -72,7 +95,13 @@ impl Shared {
 
     /// Connections of clients that are open.
     pub(crate) fn open_connections(&self) -> usize {
-        self.limits.connections.saturating_sub(self.connections.available_permits())
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection until it is dropped.
+    pub(crate) fn open_connection(&self) -> Open<'_> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Open(&self.open)
     }
 
     pub(crate) fn now(&self) -> Tick {

@@ -74,6 +74,71 @@ fn with_a_delay_requests_are_served_until_it_is_over() {
     assert!(shop.proxy.wait_exit().success());
 }
 
+#[test]
+fn while_it_goes_http_1_clients_are_sent_away_with_their_answers() {
+    let mut shop = Shop::of(Backend::named("v1"), &["--drain-delay", "2s"]);
+    let mut before = shop.client();
+    let response = before.get("/", "");
+    assert_eq!((response.status(), response.header("connection")), (200, None));
+    shop.proxy.signal("TERM");
+    wait_for("it is not ready", || (get(shop.proxy.admin, "/readyz").status() == 503).then_some(()));
+    for mut client in [before, shop.client()] {
+        let response = client.get("/", "");
+        assert_eq!((response.status(), response.header("connection")), (200, Some("close")));
+        assert!(client.is_closed());
+    }
+    assert!(shop.proxy.wait_exit().success());
+}
+
+#[test]
+fn a_connection_that_was_accepted_may_send_its_request_a_little_late() {
+    let mut shop = Shop::of(Backend::named("v1"), &[]);
+    let mut late = shop.client();
+    let connections = || shop.proxy.metric("penstock_proxy_connections", &[]);
+    wait_for("it is accepted", || (connections() == Some(1.0)).then_some(()));
+    shop.proxy.signal("TERM");
+    wait_for("no more are taken", || TcpStream::connect(("127.0.0.1", shop.port)).is_err().then_some(()));
+    let response = late.get("/", "");
+    assert_eq!((response.status(), response.header("connection")), (200, Some("close")));
+    assert!(shop.proxy.wait_exit().success());
+}
+
+/// Clients that keep their connection until they are told to close it, and then open another one: to the proxy that
+/// goes, too, until word of its going has reached them.
+#[test]
+fn clients_that_keep_connections_lose_no_request_when_one_of_two_proxies_goes() {
+    let mut going = Shop::of(Backend::named("v1"), &["--drain-delay", "2s"]);
+    let staying = Shop::of(Backend::named("v1"), &[]);
+    let (known, over) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+    let ports = [going.port, staying.port];
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (known, over) = (Arc::clone(&known), Arc::clone(&over));
+            thread::spawn(move || {
+                let port = || ports[usize::from(known.load(Ordering::SeqCst))];
+                let mut client = crate::harness::Client::connect(port());
+                while !over.load(Ordering::SeqCst) {
+                    let response = client.get("/", "");
+                    assert_eq!(response.status(), 200);
+                    if response.header("connection") == Some("close") {
+                        client = crate::harness::Client::connect(port());
+                    }
+                }
+            })
+        })
+        .collect();
+    wait_for("requests flow", || (going.v1.requests() > 200).then_some(()));
+    going.proxy.signal("TERM");
+    wait_for("it is not ready", || (get(going.proxy.admin, "/readyz").status() == 503).then_some(()));
+    let before = going.v1.requests();
+    wait_for("word takes its time", || (going.v1.requests() > before + 100).then_some(()));
+    known.store(true, Ordering::SeqCst);
+    assert!(going.proxy.wait_exit().success());
+    wait_for("all are elsewhere", || (staying.v1.requests() > 200).then_some(()));
+    over.store(true, Ordering::SeqCst);
+    clients.into_iter().for_each(|client| client.join().unwrap());
+}
+
 /// Clients that open a connection for each request: as long as one is accepted, it is answered.
 #[test]
 fn no_accepted_connection_is_dropped_by_a_drain() {

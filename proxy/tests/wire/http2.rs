@@ -298,3 +298,34 @@ fn a_drain_lets_streams_end() {
     });
     assert!(proxy.wait_exit().success());
 }
+
+#[test]
+fn a_connection_is_used_until_the_proxy_listens_no_more_and_loses_nothing() {
+    let runtime = runtime();
+    let backend = runtime.block_on(server(|_| Response::new(full("v1"))));
+    let (folder, listen) = (Folder::new(), free_port());
+    folder.endpoints_of("shop-v1", &[backend], ", appProtocol: kubernetes.io/h2c");
+    folder.route(&Split::new(1, 100, 0).port(listen));
+    let mut proxy = Proxy::start(&folder, &["--drain-delay", "1s"]);
+    let served = runtime.block_on(async {
+        let mut client = client(listen).await;
+        let (mut served, mut leaving) = (0, 0);
+        loop {
+            let request = Request::get(format!("http://shop:{listen}/")).body(full("")).unwrap();
+            match client.try_send_request(request).await {
+                Ok(response) => assert_eq!(response.status(), StatusCode::OK),
+                Err(mut error) => {
+                    assert!(error.take_message().is_some(), "sent, and then lost: {error:?}");
+                    return (served, leaving);
+                }
+            }
+            served += 1;
+            leaving += u64::from(served > 100);
+            if served == 100 {
+                proxy.signal("TERM");
+            }
+        }
+    });
+    assert!(served.1 > 10, "it is of use while the proxy goes: {served:?}");
+    assert!(proxy.wait_exit().success());
+}
