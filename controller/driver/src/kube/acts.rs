@@ -140,8 +140,9 @@ pub(super) async fn scale(
         };
         match written {
             Ok(written) => {
-                cluster.replica_sets.put(written);
-                return Ok(());
+                let new = known.is_none();
+                cluster.replica_sets.put(written.clone());
+                return if new { seal(cluster, &api, written).await } else { Ok(()) };
             }
             Err(error) if matches!(error.kind, Kind::Conflict | Kind::Exists | Kind::Missing) => {
                 known = call(&cluster.metrics, api.get_opt(&name)).await?.map(Arc::new);
@@ -153,6 +154,18 @@ pub(super) async fn scale(
         }
     }
     Err(outrun("ReplicaSet", &name))
+}
+
+/// Notes what the template of a new ReplicaSet is, the API server's defaults included: an edit by hand is seen then.
+/// Where it is not noted, since the controller fell right here, nobody notices one.
+async fn seal(cluster: &Cluster, api: &Api<ReplicaSet>, set: ReplicaSet) -> Result<(), CallError> {
+    let Some(template) = set.spec.as_ref().and_then(|spec| spec.template.as_ref()) else { return Ok(()) };
+    let digest = replicas::template_digest(template);
+    let patch = json!({"metadata": {"annotations": {replicas::TEMPLATE_DIGEST: digest}}});
+    let (name, params) = (set.name_any(), PatchParams::default());
+    let sealed = call(&cluster.metrics, api.patch(&name, &params, &Patch::Merge(patch))).await?;
+    cluster.replica_sets.put(sealed);
+    Ok(())
 }
 
 /// Whether a later decision has spoken, or this one.

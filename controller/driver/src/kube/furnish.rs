@@ -13,6 +13,7 @@ use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Pre
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt};
 use penstock_core::revision::Revision;
+use penstock_crds::Trouble;
 use penstock_proxy_api::object;
 use penstock_routers::apex::{self, Apex, Standing};
 use penstock_routers::revision::{self, Backend};
@@ -25,7 +26,7 @@ use sha2::{Digest, Sha256};
 
 use super::call::{CallError, Kind, call};
 use super::cluster::{Cluster, ROUTER};
-use super::trouble::Trouble;
+use super::trouble;
 
 /// Who writes, for server-side apply.
 pub(super) const MANAGER: &str = "penstock";
@@ -48,13 +49,13 @@ pub(super) struct Furniture {
 pub(super) async fn furnish(cluster: Arc<Cluster>, wanted: Furniture) -> Vec<Trouble> {
     let mut troubles = Vec::new();
     let routers = routers(&cluster, &wanted).await;
-    troubles.extend(routers.err().map(|e| Trouble::call("the routers can't be set up", &e)));
+    troubles.extend(routers.err().map(|e| trouble::call("the routers can't be set up", &e)));
     troubles
-        .extend(revisions(&cluster, &wanted).await.err().map(|e| Trouble::call("a revision's Service", &e)));
+        .extend(revisions(&cluster, &wanted).await.err().map(|e| trouble::call("a revision's Service", &e)));
     troubles.extend(apex_stands(&cluster, &wanted).await);
-    troubles.extend(old_apexes(&cluster, &wanted).await.err().map(|e| Trouble::call("a former Service", &e)));
+    troubles.extend(old_apexes(&cluster, &wanted).await.err().map(|e| trouble::call("a former Service", &e)));
     troubles
-        .extend(orphans(&cluster, &wanted).await.err().map(|e| Trouble::call("what was left behind", &e)));
+        .extend(orphans(&cluster, &wanted).await.err().map(|e| trouble::call("what was left behind", &e)));
     troubles
 }
 
@@ -151,9 +152,8 @@ where
         + Serialize,
 {
     let api: Api<K> = Api::namespaced(cluster.client.clone(), namespace);
-    let patch =
-        api.patch(&object.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await;
-    call(&cluster.metrics, async { patch }).await
+    let (name, params) = (object.name_any(), PatchParams::apply(MANAGER).force());
+    call(&cluster.metrics, api.patch(&name, &params, &Patch::Apply(object))).await
 }
 
 /// Each revision that is kept has its Service.
@@ -198,7 +198,7 @@ pub(super) async fn make_service(
 async fn apex_stands(cluster: &Cluster, wanted: &Furniture) -> Option<Trouble> {
     let (name, namespace) = (wanted.apex.name.as_str(), wanted.key.namespace.as_str());
     let api: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
-    let failed = |error: CallError| Some(Trouble::call(&format!("the Service {name}"), &error));
+    let failed = |error: CallError| Some(trouble::call(&format!("the Service {name}"), &error));
     let known = match cluster.services.get(&wanted.key, name) {
         Some(known) => Some(Service::clone(&known)),
         None => match call(&cluster.metrics, api.get_opt(name)).await {

@@ -18,7 +18,8 @@ use super::give_back::give_back;
 use super::leader::Candidate;
 use super::serve::serve;
 use super::story::{self, Story};
-use super::tend::tend;
+use super::tend::{tell_bar, tend};
+use super::trouble;
 use super::watches::{Subject, follow};
 use crate::ask::SourceError;
 use crate::ask::proxies::Proxies;
@@ -27,6 +28,9 @@ use crate::ask::proxies::Proxies;
 const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
 /// A router's counters are read in this time, or there is no data.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What keeps the controller from beginning is told after this.
+const TELL_AFTER: Duration = Duration::from_secs(10);
 
 /// How a controller runs.
 #[derive(Clone, Debug)]
@@ -179,6 +183,20 @@ fn dynamic(cluster: &Cluster, kind: kube::core::ApiResource) -> Api<kube::api::D
     }
 }
 
+/// Waits until everything is known. What is in the way of that is told in every Rollout, if it takes long.
+async fn synced(cluster: &Cluster) {
+    while tokio::time::timeout(TELL_AFTER, cluster.synced()).await.is_err() {
+        let outages = cluster.outages.all();
+        let Some((resource, error)) = outages.iter().find(|(resource, _)| **resource != HTTP_ROUTES) else {
+            continue;
+        };
+        let trouble = trouble::call(&format!("{resource} can't be watched"), error);
+        for key in cluster.rollouts.keys() {
+            tell_bar(cluster, &key, &trouble).await;
+        }
+    }
+}
+
 /// Tends all Rollouts whenever this controller leads.
 async fn lead(cluster: &Arc<Cluster>, candidate: &Candidate) {
     let mut leads = candidate.leads();
@@ -193,7 +211,7 @@ async fn lead(cluster: &Arc<Cluster>, candidate: &Candidate) {
         cluster.wakers.lead(true);
         tokio::select! {
             () = async {
-                cluster.synced().await;
+                synced(cluster).await;
                 cluster.rollouts.keys().into_iter().for_each(|key| cluster.wakers.wake(key));
                 give_back(cluster).await;
                 while let Some((key, bell)) = begun.recv().await {

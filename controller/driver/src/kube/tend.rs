@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use penstock_core::time::Time;
-use penstock_crds::refused;
+use penstock_crds::{RolloutStatus, Trouble, barred, refused};
 use penstock_signals::RolloutName;
 
 use super::cluster::Cluster;
@@ -86,6 +86,8 @@ impl Life {
             self.world = None;
             return Then::Gone;
         }
+        // Another one of the same name has nothing to do with the one before.
+        self.world.take_if(|(world, _)| world.uid() != entry.uid);
         let clash = self.cluster.rollouts.clash(&self.key, &entry);
         if clash.is_some() {
             self.cluster.stands_back(&self.key);
@@ -101,7 +103,7 @@ impl Life {
         let new = memory.state.stable.is_none();
         world.furnish(new).await;
         if new && world.is_barred() {
-            let saved = world.save_troubles().await;
+            let saved = world.save_bar().await;
             let _ = saved.inspect_err(|error| tracing::debug!(rollout = %self.key, %error, "troubles"));
             return self.pause(true);
         }
@@ -113,9 +115,10 @@ impl Life {
                 return Then::Wait(Some(PACE));
             }
             if let Some(entry) = self.cluster.rollouts.get(&self.key) {
-                let state = world.take(&entry);
-                *memory = state.map_or_else(|| memory.clone(), Memory::new);
+                world.take(&entry);
             }
+            // What was decided and could not be saved was never decided.
+            *memory = Memory::new(world.saved_state());
             return Then::Wait(Some(PACE));
         }
         world.tidy().await;
@@ -166,20 +169,8 @@ impl Life {
 
     /// Says in the status why a Rollout is not tended. What runs is left as it is.
     async fn refuse(&self, entry: &Entry, why: &str) {
-        let before = typed(entry).ok().and_then(|rollout| rollout.status).unwrap_or_default();
-        let generation = entry.object().pointer("/metadata/generation").and_then(serde_json::Value::as_i64);
-        let status = refused(generation.unwrap_or(0), why, now(), &before);
-        self.cluster.metrics.stands(&self.key, status.phase, status.split.as_ref().map_or(0, |s| s.weight));
-        if status == before {
-            return;
-        }
-        tracing::warn!(rollout = %self.key, "refused: {why}");
-        match put_status(&self.cluster, &self.key, &entry.uid, Some(entry.version.clone()), &status).await {
-            Ok(written) => self.cluster.rollouts.put(written),
-            Err(error) => {
-                tracing::debug!(rollout = %self.key, error = error.why, "the refusal can't be told yet")
-            }
-        }
+        tell(&self.cluster, &self.key, entry, |generation, before| refused(generation, why, now(), before))
+            .await;
     }
 
     async fn gone(&mut self) -> Then {
@@ -198,6 +189,33 @@ impl Life {
         let pause =
             AGAIN.mul_f64(1.5_f64.powi(i32::try_from(self.failures.min(6)).unwrap_or(6) - 1).min(10.0));
         Then::Wait(Some(pause.mul_f64(0.8 + 0.4 * fastrand::f64())))
+    }
+}
+
+/// Says in the status of a Rollout what keeps it from being tended.
+pub(super) async fn tell_bar(cluster: &Cluster, key: &RolloutName, bar: &Trouble) {
+    if let Some(entry) = cluster.rollouts.get(key) {
+        tell(cluster, key, &entry, |generation, before| barred(generation, bar, now(), before)).await;
+    }
+}
+
+async fn tell(
+    cluster: &Cluster,
+    key: &RolloutName,
+    entry: &Entry,
+    status: impl FnOnce(i64, &RolloutStatus) -> RolloutStatus,
+) {
+    let before = typed(entry).ok().and_then(|rollout| rollout.status).unwrap_or_default();
+    let generation = entry.object().pointer("/metadata/generation").and_then(serde_json::Value::as_i64);
+    let status = status(generation.unwrap_or(0), &before);
+    cluster.metrics.stands(key, status.phase, status.split.as_ref().map_or(0, |s| s.weight));
+    if status == before {
+        return;
+    }
+    tracing::warn!(rollout = %key, "not tended: {}", status.message.as_deref().unwrap_or_default());
+    match put_status(cluster, key, &entry.uid, Some(entry.version.clone()), &status).await {
+        Ok(written) => cluster.rollouts.put(written),
+        Err(error) => tracing::debug!(rollout = %key, error = error.why, "it can't be told yet"),
     }
 }
 

@@ -15,8 +15,8 @@ use penstock_core::split::Weight;
 use penstock_core::state::State;
 use penstock_core::time::Time;
 use penstock_crds::{
-    API_VERSION, Account, Admitted, Facts, KIND, Refusal, Rollout, RolloutStatus, Sticky, admit, refused,
-    report,
+    API_VERSION, Account, Admitted, Facts, KIND, Refusal, Rollout, RolloutStatus, Sticky, Trouble, admit,
+    barred, report,
 };
 use penstock_proxy_api::{Status, object};
 use penstock_routers::apex::Apex;
@@ -32,7 +32,7 @@ use super::furnish::{Furniture, furnish, is_ours};
 use super::numbers::Numbers;
 use super::rollouts::Entry;
 use super::run::HTTP_ROUTES;
-use super::trouble::Trouble;
+use super::trouble;
 use super::wakers::Bell;
 use super::{orders, replicas, sources};
 use crate::clock::now;
@@ -69,8 +69,9 @@ pub(super) struct KubeWorld {
     furnishing: Option<JoinHandle<Vec<Trouble>>>,
     furnished: Vec<Trouble>,
     furnished_at: Option<Instant>,
-    /// What went wrong in the last turn.
+    /// What went wrong in this turn, and in the one before.
     failed: Vec<Trouble>,
+    failed_before: Vec<Trouble>,
     /// What each router said last, and whether all of them serve this Rollout.
     served: bool,
     /// When a pod has been ready for long enough.
@@ -107,6 +108,7 @@ impl KubeWorld {
             furnished: Vec::new(),
             furnished_at: None,
             failed: Vec::new(),
+            failed_before: Vec::new(),
             served: false,
             ready_at: None,
             bell,
@@ -141,6 +143,11 @@ impl KubeWorld {
         changed.then(|| remembered(&self.status))
     }
 
+    /// What is remembered as it is saved.
+    pub(super) fn saved_state(&self) -> State {
+        remembered(&self.status)
+    }
+
     /// Stands back for an earlier Rollout, or not any more.
     pub(super) fn stand_back(&mut self, clash: Option<String>) {
         if let Some(clash) = clash {
@@ -163,7 +170,7 @@ impl KubeWorld {
         &self.admitted.facts
     }
 
-    fn uid(&self) -> String {
+    pub(super) fn uid(&self) -> String {
         self.rollout.uid().unwrap_or_default()
     }
 
@@ -258,18 +265,17 @@ impl KubeWorld {
     }
 
     /// Saves that nothing was done, and why.
-    pub(super) async fn save_troubles(&mut self) -> Result<(), SaveError> {
-        let (generation, before) = (self.generation(), self.status.clone());
+    pub(super) async fn save_bar(&mut self) -> Result<(), SaveError> {
         let troubles = self.troubles();
-        let Some(first) = troubles.first() else { return Ok(()) };
-        let status = refused(generation, &first.message, now(), &before);
+        let Some(bar) = troubles.iter().find(|trouble| trouble.stalls) else { return Ok(()) };
+        let status = barred(self.generation(), bar, now(), &self.status);
         self.put(status).await
     }
 
     fn troubles(&self) -> Vec<Trouble> {
-        let all = self.furnished.iter().chain(&self.failed).cloned();
+        let all = self.furnished.iter().chain(&self.failed_before).cloned();
         let gateway = self.cluster.outages.of(HTTP_ROUTES).filter(|e| e.kind == Kind::Missing);
-        all.chain(gateway.map(|_| Trouble::no_gateway_api())).chain(self.no_router()).collect()
+        all.chain(gateway.map(|_| trouble::no_gateway_api())).chain(self.no_router()).collect()
     }
 
     /// Why nobody serves the namespace.
@@ -379,7 +385,7 @@ impl KubeWorld {
             pods.ready = reached.fold(pods.ready, u32::min);
             if replicas::template_changed(&set) {
                 let edited = format!(
-                    "somebody has edited the template of the ReplicaSet {}: new pods are not of this revision; delete the ReplicaSet to have it made again",
+                    "the template of the ReplicaSet {} was edited: its new pods are not of this revision; change spec.template of the Rollout instead, which makes a new one",
                     set.name_any()
                 );
                 pods.trouble =
@@ -418,7 +424,7 @@ impl KubeWorld {
 
     fn note(&mut self, what: &str, done: Result<(), CallError>) {
         if let Err(error) = done {
-            let trouble = Trouble::call(what, &error);
+            let trouble = trouble::call(what, &error);
             tracing::warn!(rollout = %self.key, "{}", trouble.message);
             self.failed.push(trouble);
         }
@@ -427,6 +433,7 @@ impl KubeWorld {
     /// The status, with the pods one by one.
     fn report(&self, record: Record<'_>) -> RolloutStatus {
         let findings = penstock_core::findings(record.strategy, record.state, record.seen, record.now);
+        let troubles = self.troubles();
         let account = Account {
             generation: self.generation(),
             selector: &selector(self.facts()),
@@ -434,7 +441,7 @@ impl KubeWorld {
             state: record.state,
             seen: record.seen,
             findings: &findings,
-            troubles: &[],
+            troubles: &troubles,
             problem: self.problem.as_deref(),
             now: record.now,
         };
@@ -516,7 +523,7 @@ impl World for KubeWorld {
     }
 
     async fn look(&mut self) -> Observation {
-        self.failed.clear();
+        self.failed_before = std::mem::take(&mut self.failed);
         let routers = self.cluster.serving(&self.key.namespace);
         let admin: Vec<String> = routers.iter().map(|r| r.admin.clone()).collect();
         let cluster = Arc::clone(&self.cluster);
@@ -567,7 +574,7 @@ impl World for KubeWorld {
             }
         };
         done.map_err(|error| {
-            self.failed.push(Trouble::call(&operation, &error));
+            self.failed.push(trouble::call(&operation, &error));
             ActError { operation, why: error.why }
         })
     }
