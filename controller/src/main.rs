@@ -6,5 +6,7 @@ mod demo;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Asked for by name: nothing in the tree may choose another one.
+    rustls::crypto::ring::default_provider().install_default().ok();
     cli::main()
 }

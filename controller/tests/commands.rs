@@ -15,6 +15,8 @@ const MINIMAL: &str = include_str!("../../crds/examples/minimal.yaml");
 fn penstock(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_penstock"));
     command.current_dir(dir).args(args).env_remove("PENSTOCK_DIR");
+    // No cluster of the person who runs the tests.
+    command.env("HOME", dir).env_remove("KUBECONFIG").env_remove("KUBERNETES_SERVICE_HOST");
     command
 }
 

@@ -12,7 +12,7 @@ use penstock_crds::{Admitted, Document, Facts, MAX_BYTES, Refusal, clashes, insp
 
 use super::Exit;
 use super::paint::clean;
-use super::store::NotFound;
+use super::place::NotFound;
 
 #[derive(Debug, Args)]
 pub(super) struct Check {

@@ -5,7 +5,7 @@ use std::io::{Write, stdout};
 use clap::{Args, CommandFactory};
 use clap_complete::{Shell, generate};
 
-use super::Exit;
+use super::{Exit, called};
 
 pub(super) const HELP: &str = "\
 For instance:
@@ -23,7 +23,7 @@ pub(super) struct Completions {
 impl Completions {
     pub(super) fn run<C: CommandFactory>(&self) -> anyhow::Result<Exit> {
         let mut script = Vec::new();
-        generate(self.shell, &mut C::command(), "penstock", &mut script);
+        generate(self.shell, &mut C::command(), called::file(), &mut script);
         stdout().write_all(&script)?;
         Ok(Exit::Good)
     }

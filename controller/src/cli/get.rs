@@ -1,26 +1,30 @@
 //! `penstock get`
 
 use std::io::{IsTerminal, Write, stdout};
-use std::path::Path;
-use std::thread::sleep;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::paint::Paint;
-use super::store::{self, Saved};
-use super::{Exit, Place, now, show};
+use super::place::{Place, Saved, Scope, Target, Where};
+use super::{Exit, now, show};
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  penstock get                       the Rollouts of a folder, or of the context's namespace
+  penstock get checkout -n shop -w   one as it goes on, with pods, weights and verdicts
+  penstock get -A -o wide            those of all namespaces")]
 pub(super) struct Get {
     /// The Rollout's name, or NAMESPACE/NAME; all Rollouts when left out
     #[arg(value_name = "NAME")]
     name: Option<String>,
-    /// Only the Rollouts of this namespace
+    /// Only the Rollouts of this namespace; on a cluster, the context's namespace when left out
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
+    /// Those of all namespaces
+    #[arg(short = 'A', long, conflicts_with_all = ["namespace", "name"])]
+    all_namespaces: bool,
     /// Show again at every change, until interrupted
     #[arg(short, long)]
     watch: bool,
@@ -37,53 +41,65 @@ enum Output {
     Yaml,
     /// More columns and conditions
     Wide,
+    /// Names only, as kubectl takes them
+    Name,
 }
 
-/// How soon a change is seen.
-const POLL: Duration = Duration::from_millis(250);
-
 impl Get {
-    pub(super) fn run(&self, place: &Place) -> Result<Exit> {
+    pub(super) fn run(&self, place: &Where) -> Result<Exit> {
+        let place = place.place()?;
         if self.watch {
-            return self.watch(&place.dir);
+            return self.watch(place.as_ref());
         }
-        let text = self.text(&self.load(&place.dir)?)?;
-        stdout().write_all(text.as_bytes())?;
+        let all = match self.target() {
+            Some(target) => vec![place.find(&target)?],
+            None => place.all(&self.scope())?,
+        };
+        stdout().write_all(self.text(&all, place.as_ref())?.as_bytes())?;
         Ok(Exit::Good)
     }
 
-    fn load(&self, dir: &Path) -> Result<Vec<Saved>> {
-        let Some(name) = &self.name else {
-            let mut all = store::all(dir)?;
-            all.retain(|s| self.namespace.as_deref().is_none_or(|namespace| namespace == s.namespace()));
-            return Ok(all);
-        };
-        Ok(vec![store::find(dir, name, self.namespace.as_deref())?])
+    fn target(&self) -> Option<Target> {
+        self.name.as_deref().map(|name| Target::new(name, self.namespace.as_deref()))
+    }
+
+    fn scope(&self) -> Scope {
+        Scope { namespace: self.namespace.clone(), everywhere: self.all_namespaces }
     }
 
     /// A terminal shows the present at its top, and ages go on; everything else gets a block for each change.
-    fn watch(&self, dir: &Path) -> Result<Exit> {
-        let terminal = stdout().is_terminal() && !matches!(self.output, Some(Output::Json | Output::Yaml));
+    fn watch(&self, place: &dyn Place) -> Result<Exit> {
+        let people = matches!(self.output, None | Some(Output::Wide));
+        let terminal = people && stdout().is_terminal();
         let (mut shown, mut seen) = (String::new(), None);
-        loop {
-            let all = self.load(dir)?;
-            let text = self.text(&all)?;
+        let mut show = |all: Vec<Saved>| {
+            let changed = seen.as_ref() != Some(&all);
+            if !terminal && !changed {
+                return Ok(());
+            }
+            let text = self.text(&all, place)?;
             if terminal && text != shown {
                 redraw(&text, shown.is_empty())?;
-            } else if !terminal && seen.as_ref() != Some(&all) {
+            } else if !terminal {
                 stdout().write_all(text.as_bytes())?;
                 stdout().flush()?;
             }
             (shown, seen) = (text, Some(all));
-            sleep(POLL);
-        }
+            Ok(())
+        };
+        place.watch(self.target().as_ref(), &self.scope(), &mut show)?;
+        Ok(Exit::Good)
     }
 
-    fn text(&self, all: &[Saved]) -> Result<String> {
+    fn text(&self, all: &[Saved], place: &dyn Place) -> Result<String> {
         let wide = self.output == Some(Output::Wide);
         Ok(match (self.output, all) {
             (Some(Output::Json), _) => format!("{}\n", serde_json::to_string_pretty(&self.objects(all))?),
             (Some(Output::Yaml), _) => serde_saphyr::to_string(&self.objects(all))?,
+            (Some(Output::Name), all) => {
+                all.iter().map(|saved| format!("rollout.penstock.dev/{}\n", saved.name())).collect()
+            }
+            (Some(Output::Wide) | None, []) => format!("{}\n", place.empty(&self.scope())),
             (Some(Output::Wide) | None, [one]) => show::tree(&one.rollout, now(), Paint::for_stdout(), wide),
             (Some(Output::Wide) | None, all) => show::table(all, now(), Paint::for_stdout(), wide),
         })

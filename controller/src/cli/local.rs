@@ -11,8 +11,8 @@ use penstock_driver::local::run::{Options, run};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::store::NotFound;
-use super::{Exit, Place};
+use super::Exit;
+use super::place::{NotFound, Where};
 
 #[derive(Debug, Args)]
 #[command(
@@ -36,9 +36,9 @@ pub(super) struct Local {
 }
 
 impl Local {
-    pub(super) fn run(self, place: &Place) -> Result<Exit> {
+    pub(super) fn run(self, place: &Where) -> Result<Exit> {
         start_log();
-        let dir = self.folder.unwrap_or_else(|| place.dir.clone());
+        let dir = self.folder.unwrap_or_else(|| place.folder());
         if !dir.is_dir() {
             bail!(NotFound(format!("there is no folder {}: make it, or name another one", dir.display())));
         }

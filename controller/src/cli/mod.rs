@@ -1,26 +1,29 @@
 //! The command line, one file per command.
 
+pub(crate) mod called;
 mod check;
 mod completions;
+mod controller;
 mod get;
 pub(crate) mod local;
 mod order;
 pub(crate) mod paint;
+pub(crate) mod place;
 mod show;
 pub(crate) mod store;
 mod version;
 mod why;
 
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use penstock_core::observation::OrderKind;
 use penstock_core::time::Time;
 
 use crate::demo;
+use place::{Misused, NotFound, Where};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -31,37 +34,21 @@ Exit codes:
 
 /// Releases that ship or roll back by themselves.
 #[derive(Debug, Parser)]
-#[command(name = "penstock", version, after_help = EXIT_CODES, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "penstock", version, after_help = format!("{}\n\n{EXIT_CODES}", place::HELP))]
+#[command(arg_required_else_help = true, max_term_width = 120)]
 struct Cli {
     #[command(flatten)]
-    place: Place,
+    place: Where,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Where the Rollouts are.
-#[derive(Debug, Args)]
-pub(crate) struct Place {
-    /// The folder that `penstock local` works on
-    #[arg(long, global = true, env = "PENSTOCK_DIR", default_value = ".", value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-}
-
-/// Which Rollout.
-#[derive(Debug, Args)]
-pub(crate) struct Target {
-    /// The Rollout's name, or NAMESPACE/NAME
-    #[arg(value_name = "NAME")]
-    pub(crate) name: String,
-    /// The Rollout's namespace; needed where several have one of this name
-    #[arg(short, long, value_name = "NAMESPACE")]
-    pub(crate) namespace: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the Rollouts of a folder on this machine, without Kubernetes
     Local(local::Local),
+    /// Look after the Rollouts of a cluster
+    Controller(controller::Controller),
     /// Show what it does, in about a minute: a good release, one that fails, one that is slow
     Demo(demo::Demo),
     /// Show Rollouts: revisions, pods, weights, the step and the verdicts
@@ -99,21 +86,26 @@ pub(crate) enum Exit {
     Good = 0,
     /// It was refused, or what was claimed did not hold.
     Refused = 1,
+    /// The command line contradicts itself.
+    Misused = 2,
     /// There is no such thing.
     NotFound = 3,
 }
 
 pub(crate) fn main() -> ExitCode {
-    let Cli { place, command } = Cli::parse();
+    let command = called::named(Cli::command());
+    let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let Cli { place, command } = parsed.unwrap_or_else(|error| error.exit());
     match run(&place, command) {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(error) => failed(&error),
     }
 }
 
-fn run(place: &Place, command: Command) -> anyhow::Result<Exit> {
+fn run(place: &Where, command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Local(local) => local.run(place),
+        Command::Controller(controller) => controller.run(place),
         Command::Demo(demo) => demo.run(),
         Command::Get(get) => get.run(place),
         Command::Why(why) => why.run(place),
@@ -138,7 +130,11 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     paint::complain(&format!("{error:#}"));
-    let exit = if error.is::<store::NotFound>() { Exit::NotFound } else { Exit::Refused };
+    let exit = match error {
+        error if error.is::<NotFound>() => Exit::NotFound,
+        error if error.is::<Misused>() => Exit::Misused,
+        _ => Exit::Refused,
+    };
     ExitCode::from(exit as u8)
 }
 

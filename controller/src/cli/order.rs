@@ -1,21 +1,18 @@
 //! Orders of people: `penstock promote`, `abort`, `pause`, `resume`, `retry`, `undo`.
 
 use std::io::{Write, stdout};
-use std::path::Path;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use penstock_core::observation::OrderKind;
 use penstock_core::revision::Revision;
-use penstock_crds::DecisionRecord;
-use penstock_driver::local::instance::Instance;
-use penstock_driver::local::orders::{Orders, Wish};
-use penstock_driver::local::{Home, Key};
 
-use super::store::{self, NotFound, Saved};
-use super::{Exit, Place, now};
+use super::place::{NotFound, Place, Saved, Scope, Target, Told, Where, Wish};
+use super::{Exit, called};
+
+/// The longest wait for an answer: a day.
+const LONGEST: u64 = 24 * 3_600_000;
 
 /// What all orders have in common.
 #[derive(Debug, Args)]
@@ -23,17 +20,21 @@ pub(super) struct Order {
     /// The Rollout's name, or NAMESPACE/NAME; may be left out where there is only one
     #[arg(value_name = "NAME")]
     name: Option<String>,
-    /// The Rollout's namespace; needed where several have one of this name
+    /// The Rollout's namespace; needed in a folder where several have one of this name, and on a cluster where it is
+    /// not the context's
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
     /// Why, for the record
     #[arg(short, long, value_name = "TEXT", default_value = "")]
     reason: String,
-    /// Who orders it
-    #[arg(long = "as", value_name = "WHO", env = "USER", default_value = "somebody")]
-    who: String,
+    /// Who orders it, for the record; when left out, on a cluster who you are there, otherwise USER
+    #[arg(long = "as", value_name = "WHO")]
+    who: Option<String>,
+    /// How long to wait until it is followed: 500ms, 10s, 2m
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
+    timeout: Duration,
     /// Don't wait until it is followed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "timeout")]
     no_wait: bool,
 }
 
@@ -60,14 +61,14 @@ pub(super) struct Undo {
 }
 
 impl Promote {
-    pub(super) fn run(self, place: &Place) -> Result<Exit> {
+    pub(super) fn run(self, place: &Where) -> Result<Exit> {
         let kind = if self.full { OrderKind::PromoteFull } else { OrderKind::Promote };
         self.order.run(place, kind)
     }
 }
 
 impl Undo {
-    pub(super) fn run(self, place: &Place) -> Result<Exit> {
+    pub(super) fn run(self, place: &Where) -> Result<Exit> {
         let to = self.to_revision.map(Revision::new).transpose()?;
         self.order.run(place, OrderKind::Undo(to))
     }
@@ -75,63 +76,63 @@ impl Undo {
 
 impl Order {
     /// Gives the order, and waits until it was followed or refused.
-    pub(super) fn run(self, place: &Place, kind: OrderKind) -> Result<Exit> {
-        let saved = self.rollout(&place.dir)?;
-        let home = Home::at(&place.dir)?;
-        let key = Key::new(saved.namespace(), saved.name())?;
+    pub(super) fn run(self, place: &Where, kind: OrderKind) -> Result<Exit> {
+        let place = place.place()?;
+        let saved = self.rollout(place.as_ref())?;
+        let patience = (!self.no_wait).then_some(self.timeout);
         let wish = Wish { kind, who: self.who, reason: self.reason };
-        let id = Orders::new(&home).submit(&key, wish, now())?;
-        if Instance::holder(&home).is_none() {
-            let dir = place.dir.display();
-            let text =
-                format!("recorded; nobody runs {dir} now, it is followed when `penstock local {dir}` starts");
-            return say(&text, Exit::Good);
-        }
-        if self.no_wait {
-            return say("recorded", Exit::Good);
-        }
-        let Some(decision) = followed(&place.dir, &key, &id)? else {
-            bail!(
-                "the order is recorded, but was not followed within {} s: see the output of `penstock local`",
-                PATIENCE.as_secs()
-            )
+        let (text, exit) = match place.give(&saved, wish, patience)? {
+            Told::Written(text) => (text, Exit::Good),
+            Told::Answered(decision) => {
+                let exit = if decision.what == "Refused" { Exit::Refused } else { Exit::Good };
+                (format!("{}: {}", saved.name(), decision.why), exit)
+            }
         };
-        let exit = if decision.what == "Refused" { Exit::Refused } else { Exit::Good };
-        say(&format!("{}: {}", saved.name(), decision.why), exit)
+        writeln!(stdout(), "{}", super::paint::clean(&text))?;
+        Ok(exit)
     }
 
-    fn rollout(&self, dir: &Path) -> Result<Saved> {
+    fn rollout(&self, place: &dyn Place) -> Result<Saved> {
         if let Some(name) = &self.name {
-            return store::find(dir, name, self.namespace.as_deref());
+            return place.find(&Target::new(name, self.namespace.as_deref()));
         }
-        let mut all = store::all(dir)?;
+        let scope = Scope { namespace: self.namespace.clone(), everywhere: false };
+        let mut all = place.all(&scope)?;
         match (all.pop(), all.is_empty()) {
             (Some(one), true) => Ok(one),
-            (Some(_), false) => bail!("there are several Rollouts: name one, see `penstock get`"),
-            (None, _) => bail!(NotFound(format!("there is no Rollout in {}", dir.display()))),
+            (Some(_), false) => {
+                bail!("there are several Rollouts: name one, see `{} get`", called::name())
+            }
+            (None, _) => bail!(NotFound(place.empty(&scope))),
         }
     }
 }
 
-/// How long an order may take to be followed.
-const PATIENCE: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(20);
-
-/// The decision that answers an order; `None` when there is none in time.
-fn followed(dir: &Path, key: &Key, id: &str) -> Result<Option<DecisionRecord>> {
-    let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
-        let saved = store::find(dir, key.name(), Some(key.namespace()))?;
-        let decisions = saved.rollout.status.map(|s| s.decisions).unwrap_or_default();
-        if let Some(answer) = decisions.into_iter().find(|d| d.order.as_deref() == Some(id)) {
-            return Ok(Some(answer));
-        }
-        sleep(POLL);
-    }
-    Ok(None)
+/// A time as people write it: a whole number with its unit.
+fn time(text: &str) -> Result<Duration, String> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("write a whole number with its unit: 500ms, 10s, 2m".to_owned()),
+    };
+    let number: Option<u64> = text[..text.len() - unit.len()].parse().ok();
+    let time = number.and_then(|number| number.checked_mul(millis)).filter(|time| *time <= LONGEST);
+    time.map(Duration::from_millis).ok_or_else(|| "write at least 0ms and at most 24h".to_owned())
 }
 
-fn say(text: &str, exit: Exit) -> Result<Exit> {
-    writeln!(stdout(), "{text}")?;
-    Ok(exit)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_number_and_a_unit() {
+        assert_eq!(time("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!((time("0s"), time("2m")), (Ok(Duration::ZERO), Ok(Duration::from_secs(120))));
+        for text in ["", "5", "s", "1.5s", "-1s", "25h", "99999999999999999999h", "5 s"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
 }

@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use penstock_core::time::Time;
 use penstock_crds::{Phase, Role, Verdict};
 
+use super::called;
+
 /// Whether there are colours.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Paint {
@@ -108,7 +110,7 @@ pub(crate) fn complain(text: &str) {
     let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
     if *said != text {
         text.clone_into(&mut said);
-        let _ = writeln!(stderr(), "penstock: {text}");
+        let _ = writeln!(stderr(), "{}: {text}", called::name());
     }
 }
 

@@ -3,51 +3,28 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use penstock_crds::Rollout;
 use penstock_driver::local::store::{Store, StoreError};
 use penstock_driver::local::{Home, Key};
-use serde::Deserialize;
-use serde_json::Value;
 
+use super::called;
 use super::paint::complain;
-
-/// What was asked for is not there.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct NotFound(pub(crate) String);
-
-/// One saved Rollout.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Saved {
-    pub(crate) object: Value,
-    pub(crate) rollout: Rollout,
-}
-
-impl Saved {
-    pub(crate) fn namespace(&self) -> &str {
-        self.rollout.metadata.namespace.as_deref().unwrap_or("default")
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        self.rollout.metadata.name.as_deref().unwrap_or_default()
-    }
-}
+use super::place::{NotFound, Saved, nearest};
 
 /// All Rollouts of a folder, by namespace and name. What can't be read is complained of and left out.
 ///
 /// Errors: [`NotFound`] when nothing was ever saved there.
 pub(crate) fn all(dir: &Path) -> Result<Vec<Saved>> {
     if !dir.join(".penstock").join("state").is_dir() {
-        let dir = dir.display();
+        let (dir, me) = (dir.display(), called::name());
         let problem = format!("nothing was ever run in {dir}");
-        bail!(NotFound(format!("{problem}: run `penstock local {dir}`, or name another folder with --dir")))
+        bail!(NotFound(format!("{problem}: run `{me} local {dir}`, or name another folder with --dir")))
     }
     let store = Store::new(&Home::at(dir)?);
     let load = |key: &Key| {
         let saved = store.load(key)?;
         Ok(saved.map(|saved| {
             saved.warning.iter().for_each(|warning| complain(warning));
-            Saved { rollout: typed(&saved.object, key), object: saved.object }
+            named(Saved::new(saved.object), key)
         }))
     };
     let complained = |loaded: Result<_, StoreError>| {
@@ -69,6 +46,7 @@ pub(crate) fn find(dir: &Path, name: &str, namespace: Option<&str>) -> Result<Sa
     };
     let all = all(dir)?;
     let known: Vec<String> = all.iter().map(|s| format!("{}/{}", s.namespace(), s.name())).collect();
+    let names: Vec<String> = all.iter().map(|s| s.name().to_owned()).collect();
     let wanted = |s: &Saved| s.name() == name && namespace.is_none_or(|namespace| s.namespace() == namespace);
     let mut found: Vec<Saved> = all.into_iter().filter(wanted).collect();
     match (found.pop(), found.is_empty()) {
@@ -77,22 +55,17 @@ pub(crate) fn find(dir: &Path, name: &str, namespace: Option<&str>) -> Result<Sa
         (None, _) if known.is_empty() => {
             bail!(NotFound(format!("no Rollout `{name}` in {}: there is none", dir.display())))
         }
-        (None, _) => bail!(NotFound(format!(
-            "no Rollout `{name}` in {}; there are {}",
-            dir.display(),
-            known.join(", ")
-        ))),
+        (None, _) => {
+            let meant = nearest(name, names.iter().map(String::as_str)).filter(|near| *near != name);
+            let meant = meant.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            let (dir, known) = (dir.display(), known.join(", "));
+            bail!(NotFound(format!("no Rollout `{name}` in {dir}; there are {known}{meant}")))
+        }
     }
 }
 
-/// A spec that is refused may have fields of wrong types; the status is to be seen all the same.
-fn typed(object: &Value, key: &Key) -> Rollout {
-    Rollout::deserialize(object).unwrap_or_else(|_| {
-        let part = |name: &str| object.get(name).cloned().unwrap_or_default();
-        let mut rollout = Rollout::new("", Default::default());
-        rollout.metadata = serde_json::from_value(part("metadata")).unwrap_or_default();
-        rollout.status = serde_json::from_value(part("status")).ok();
-        rollout.metadata.name.get_or_insert_with(|| key.name().to_owned());
-        rollout
-    })
+/// A file that was damaged by hand is known by its own name at least.
+fn named(mut saved: Saved, key: &Key) -> Saved {
+    saved.rollout.metadata.name.get_or_insert_with(|| key.name().to_owned());
+    saved
 }

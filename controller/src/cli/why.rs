@@ -9,20 +9,26 @@ use penstock_core::time::Time;
 use penstock_crds::{DecisionRecord, Rollout, time_of};
 
 use super::paint::{Ink, Paint, age, clean};
-use super::{Exit, Place, Target, now, store};
+use super::place::{Target, Where};
+use super::{Exit, now};
 
 #[derive(Debug, Args)]
 pub(super) struct Why {
-    #[command(flatten)]
-    target: Target,
+    /// The Rollout's name, or NAMESPACE/NAME
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// The Rollout's namespace; needed in a folder where several have one of this name, and on a cluster where it is
+    /// not the context's
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
     /// Only the last so many decisions
     #[arg(long, value_name = "NUMBER")]
     last: Option<usize>,
 }
 
 impl Why {
-    pub(super) fn run(&self, place: &Place) -> Result<Exit> {
-        let saved = store::find(&place.dir, &self.target.name, self.target.namespace.as_deref())?;
+    pub(super) fn run(&self, place: &Where) -> Result<Exit> {
+        let saved = place.place()?.find(&Target::new(&self.name, self.namespace.as_deref()))?;
         let text = story(&saved.rollout, self.last.unwrap_or(usize::MAX), now(), Paint::for_stdout());
         stdout().write_all(text.as_bytes())?;
         Ok(Exit::Good)

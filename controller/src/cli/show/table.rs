@@ -4,7 +4,7 @@ use penstock_core::time::Time;
 use penstock_crds::{RolloutStatus, time_of};
 
 use crate::cli::paint::{Ink, Paint, age, clean};
-use crate::cli::store::Saved;
+use crate::cli::place::Saved;
 
 const COLUMNS: [&str; 9] =
     ["NAMESPACE", "NAME", "STATUS", "STEP", "WEIGHT", "STABLE", "CANARY", "READY", "SINCE"];

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{table, tree};
 use crate::cli::paint::Paint;
-use crate::cli::store::Saved;
+use crate::cli::place::Saved;
 
 /// 2026-11-21 07:31:15 UTC.
 const NOW: Time = Time(1_795_246_275_000);

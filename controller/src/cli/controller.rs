@@ -1,0 +1,84 @@
+//! `penstock controller`
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use penstock_driver::kube::{Options, run};
+
+use super::Exit;
+use super::local::{interrupted, start_log};
+use super::place::Where;
+
+/// Where a pod finds its own namespace.
+const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Several of them may run: one leads, by the Lease penstock-controller in its namespace, the others stand by. \
+`penstock install` prints all that it needs on a cluster.
+
+Examples:
+  penstock controller                                        in a pod, or with the present kubeconfig
+  penstock --context kind controller --watch-namespace shop  for one namespace only
+  penstock controller --prometheus http://prometheus.monitoring:9090
+
+RUST_LOG sets how much is said, for instance RUST_LOG=debug."
+)]
+pub(super) struct Controller {
+    /// The only namespace to look after; all of them when left out
+    #[arg(long, value_name = "NAMESPACE", env = "PENSTOCK_WATCH_NAMESPACE")]
+    watch_namespace: Option<String>,
+    /// The namespace of its own lease; that of its pod, or penstock-system, when left out
+    #[arg(long, value_name = "NAMESPACE", env = "PENSTOCK_OWN_NAMESPACE")]
+    own_namespace: Option<String>,
+    /// Its name among several; the host's when left out
+    #[arg(long, env = "PENSTOCK_NAME")]
+    name: Option<String>,
+    /// The image of the routers
+    #[arg(long, value_name = "IMAGE", env = "PENSTOCK_ROUTER_IMAGE", default_value = concat!("ghcr.io/penstock/penstock-proxy:", env!("CARGO_PKG_VERSION")))]
+    router_image: String,
+    /// Routers of each namespace
+    #[arg(long, value_name = "N", env = "PENSTOCK_ROUTER_REPLICAS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    router_replicas: u32,
+    /// The Prometheus that judges Rollouts that name no source; the routers themselves when left out
+    #[arg(long, value_name = "URL", env = "PENSTOCK_PROMETHEUS")]
+    prometheus: Option<String>,
+    /// Where to serve /metrics, /healthz and /readyz
+    #[arg(long, value_name = "ADDRESS", env = "PENSTOCK_METRICS", default_value = "0.0.0.0:9902")]
+    metrics: SocketAddr,
+}
+
+impl Controller {
+    pub(super) fn run(self, place: &Where) -> Result<Exit> {
+        start_log();
+        let options = Options {
+            context: place.context.clone(),
+            kubeconfig: place.kubeconfig.clone(),
+            namespace: self.watch_namespace,
+            own_namespace: self.own_namespace.unwrap_or_else(own_namespace),
+            name: self.name.unwrap_or_else(host_name),
+            router_image: self.router_image,
+            router_replicas: self.router_replicas,
+            prometheus: self.prometheus,
+            metrics: self.metrics,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("start the runtime")?;
+        runtime.block_on(async { run(options, interrupted()).await })?;
+        Ok(Exit::Good)
+    }
+}
+
+fn own_namespace() -> String {
+    let read = std::fs::read_to_string(OWN_NAMESPACE);
+    read.map_or_else(|_| "penstock-system".to_owned(), |namespace| namespace.trim().to_owned())
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
+    name.map_or_else(|_| "penstock".to_owned(), |name| name.trim().to_owned())
+}
