@@ -164,9 +164,34 @@ async fn revisions(cluster: &Cluster, wanted: &Furniture) -> Result<(), CallErro
         else {
             continue;
         };
-        if cluster.services.get(&wanted.key, &set.name_any()).is_none() {
-            make_service(cluster, wanted, revision).await?;
+        match cluster.services.get(&wanted.key, &set.name_any()) {
+            None => make_service(cluster, wanted, revision).await?,
+            Some(service) => keep_selector(cluster, wanted, &service, &revision).await?,
         }
+    }
+    Ok(())
+}
+
+/// The Service of a revision selects its pods, whoever has edited it. Its port is that of its time, and stays.
+async fn keep_selector(
+    cluster: &Cluster,
+    wanted: &Furniture,
+    service: &Service,
+    revision: &Revision,
+) -> Result<(), CallError> {
+    let labels = Some(revision::labels(&wanted.key.name, revision));
+    let stands = service.spec.as_ref().is_some_and(|spec| spec.selector == labels);
+    if stands || !is_ours(service, &wanted.owner.uid) {
+        return Ok(());
+    }
+    let mut right = service.clone();
+    right.spec.get_or_insert_default().selector = labels;
+    let api: Api<Service> = Api::namespaced(cluster.client.clone(), &wanted.key.namespace);
+    tracing::warn!(rollout = %wanted.key, service = service.name_any(), "its selector was edited: put right");
+    match call(&cluster.metrics, api.replace(&service.name_any(), &PostParams::default(), &right)).await {
+        Ok(written) => cluster.services.put(written),
+        Err(error) if error.kind == Kind::Conflict => {}
+        Err(error) => return Err(error),
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ use crate::ports::{ActError, Record, SaveError, World};
 use crate::served;
 
 /// What stands around a Rollout is looked at no more often.
-const FURNISH_AGAIN: Duration = Duration::from_millis(500);
+const FURNISH_AGAIN: Duration = Duration::from_millis(50);
 
 /// Why a Rollout can't be tended.
 #[derive(Clone, Debug, PartialEq, Eq)]
