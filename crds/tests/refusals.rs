@@ -85,7 +85,14 @@ fn table() -> Vec<(&'static str, (String, Value))> {
         ("a step of both kinds", steps(json!([{"setWeight": 5, "pause": {}}]))),
         ("an empty step", steps(json!([{}, null]))),
         ("a misspelt step", steps(json!([{"setweight": 5}, {"set_weight": 5}, {"stWeight": 5}]))),
-        ("a step of another kind", steps(json!([{"setCanaryScale": {"weight": 10}}]))),
+        ("a step of another kind", steps(json!([{"analysis": {}}]))),
+        ("a step of three kinds", steps(json!([{"setWeight": 5, "pause": {}, "setCanaryScale": {}}]))),
+        ("pods without a number", steps(json!([{"setCanaryScale": {}}]))),
+        ("no pods", steps(json!([{"setCanaryScale": {"replicas": 0}}, {"setCanaryScale": {"weight": 0}}]))),
+        ("pods by two numbers", steps(json!([{"setCanaryScale": {"replicas": 1, "weight": 10}}]))),
+        ("pods that do not match", steps(json!([{"setCanaryScale": {"matchTrafficWeight": false}}]))),
+        ("more traffic than pods", steps(json!([{"setCanaryScale": {"weight": 25}}, {"setWeight": 90}]))),
+        ("fewer pods than traffic", steps(json!([{"setWeight": 50}, {"setCanaryScale": {"weight": 25}}]))),
         ("a pause without unit", steps(json!([{"pause": {"duration": "5"}}]))),
         ("a pause that is a number", steps(json!([{"pause": {"duration": 5}}]))),
         ("a pause in days", steps(json!([{"pause": {"duration": "2d"}}]))),
@@ -384,7 +391,7 @@ fn a_field_is_found_on_its_line() {
     let document = read(GOOD.as_bytes(), "full.yaml").remove(0).unwrap();
     let line = |path: &str| document.place(path).unwrap().line;
     let wanted = |text: &str| 1 + GOOD.lines().position(|l| l.contains(text)).unwrap() as u64;
-    assert_eq!(line("spec.strategy.canary.steps[2].setWeight"), wanted("setWeight: 25"));
+    assert_eq!(line("spec.strategy.canary.steps[4].setWeight"), wanted("setWeight: 25"));
     assert_eq!(line("spec.analysis.metrics[1].latency.quantile"), wanted("quantile"));
     assert_eq!(line("spec.service.missing"), wanted("service:"));
 }

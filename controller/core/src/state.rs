@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::decision::Decision;
 use crate::revision::Revision;
 use crate::split::{Generation, Split, Weight};
-use crate::strategy::Step;
+use crate::strategy::{CanaryScale, Step};
 use crate::time::Time;
 use crate::verdict::{Finding, Judge};
 
@@ -102,9 +102,19 @@ impl Release {
         }
         match self.steps.get(self.step) {
             Some(Step::SetWeight(weight)) => present.max(*weight),
-            Some(Step::Pause(_)) => present,
+            Some(Step::Pause(_) | Step::SetCanaryScale(_)) => present,
             None => Weight::ALL,
         }
+    }
+
+    /// How many pods the steps up to the one under way ask for.
+    pub fn scale(&self) -> CanaryScale {
+        let scale = |step: &Step| match step {
+            Step::SetCanaryScale(scale) => Some(*scale),
+            Step::SetWeight(_) | Step::Pause(_) => None,
+        };
+        let so_far = self.steps.iter().take(self.step.saturating_add(1));
+        so_far.rev().find_map(scale).unwrap_or(CanaryScale::MatchTraffic)
     }
 }
 

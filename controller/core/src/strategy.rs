@@ -1,5 +1,6 @@
 //! What a person wants: the spec of a Rollout after its refusals and defaults.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,44 @@ pub enum Step {
     SetWeight(Weight),
     /// Stays, judged all the while. `None`: until a person promotes.
     Pause(Option<Duration>),
+    /// From here on the canary has so many pods, whatever its weight. The step is over when they are ready.
+    SetCanaryScale(CanaryScale),
+}
+
+/// How many pods a canary has before it has all traffic; with all traffic it has all pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CanaryScale {
+    /// So many: 1 and more.
+    Pods(u32),
+    /// So many as would carry this share of the traffic.
+    Weight(Weight),
+    /// As many as its weight needs, as without any such step.
+    MatchTraffic,
+}
+
+impl CanaryScale {
+    /// Pods for this weight, of `replicas` in all: at least one of any.
+    pub fn pods(self, weight: Weight, replicas: u32) -> u32 {
+        let by_weight = |weight: Weight| weight.of(replicas).max(1).min(replicas);
+        match self {
+            CanaryScale::Pods(_) if replicas == 0 => 0,
+            _ if weight == Weight::ALL => replicas,
+            CanaryScale::Pods(pods) => pods.max(1),
+            CanaryScale::Weight(share) => by_weight(share),
+            CanaryScale::MatchTraffic => by_weight(weight),
+        }
+    }
+}
+
+impl fmt::Display for CanaryScale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CanaryScale::Pods(1) => f.write_str("1 pod"),
+            CanaryScale::Pods(pods) => write!(f, "{pods} pods"),
+            CanaryScale::Weight(share) => write!(f, "{share} of the pods"),
+            CanaryScale::MatchTraffic => f.write_str("pods as the weight needs"),
+        }
+    }
 }
 
 /// How a canary is judged.

@@ -159,6 +159,7 @@ fn way(strategy: &Strategy) -> String {
         Step::SetWeight(weight) => weight.to_string(),
         Step::Pause(Some(duration)) => spoken(*duration),
         Step::Pause(None) => "until promoted".to_owned(),
+        Step::SetCanaryScale(scale) => scale.to_string(),
     };
     let steps: Vec<String> = strategy.steps.iter().map(step).collect();
     let metrics: Vec<&str> = strategy.analysis.metrics.iter().map(|m| m.name.as_str()).collect();

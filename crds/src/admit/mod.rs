@@ -3,6 +3,7 @@
 mod analysis;
 mod pods;
 mod source;
+mod steps;
 mod strategy;
 
 use std::collections::BTreeMap;

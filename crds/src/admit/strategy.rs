@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use penstock_core::split::Weight;
 use penstock_core::strategy::Step;
 
-use super::{did_you_mean, within};
+use super::{did_you_mean, steps, within};
 use crate::facts::{HeaderMatch, Sticky};
 use crate::refusal::Refusals;
-use crate::rollout::{MarksSpec, RolloutSpec, StepSpec, StickySpec};
+use crate::rollout::{MarksSpec, RolloutSpec, StickySpec};
 
 pub(super) struct Way {
     pub(super) steps: Vec<Step>,
@@ -20,17 +19,14 @@ pub(super) struct Way {
 }
 
 const PATH: &str = "spec.strategy.canary";
-const DEFAULT_WEIGHTS: [u8; 5] = [10, 25, 50, 75, 100];
-const DEFAULT_PAUSE: Duration = Duration::from_secs(300);
 pub(super) const DEFAULT_DEADLINE: i32 = 600;
 const DEFAULT_HISTORY: i32 = 5;
-const MOST_STEPS: usize = 100;
 
 pub(super) fn admit(spec: &RolloutSpec, refusals: &mut Refusals) -> Option<Way> {
     let canary = spec.strategy.as_ref().and_then(|s| s.canary.as_ref());
     let steps = match canary.and_then(|c| c.steps.as_ref()) {
-        Some(steps) => admit_steps(steps, refusals),
-        None => default_steps(),
+        Some(steps) => steps::admit(steps, refusals),
+        None => steps::default(),
     };
     let deadline = spec.progress_deadline_seconds.unwrap_or(DEFAULT_DEADLINE);
     let deadline: Option<u64> =
@@ -69,69 +65,6 @@ pub(super) fn timeout(spec: &RolloutSpec, refusals: &mut Refusals) -> Option<Dur
 /// `Some(None)` for what was left out, `None` for what was refused.
 fn absent_or<T>(value: Option<Option<T>>) -> Option<Option<T>> {
     value.map_or(Some(None), |v| v.map(Some))
-}
-
-fn default_steps() -> Option<Vec<Step>> {
-    let weights: Option<Vec<Weight>> = DEFAULT_WEIGHTS.into_iter().map(|w| Weight::new(w).ok()).collect();
-    Some(weights?.into_iter().flat_map(|w| [Step::SetWeight(w), Step::Pause(Some(DEFAULT_PAUSE))]).collect())
-}
-
-fn admit_steps(steps: &[StepSpec], refusals: &mut Refusals) -> Option<Vec<Step>> {
-    let path = format!("{PATH}.steps");
-    if steps.len() > MOST_STEPS {
-        refusals.add(path, format!("{} steps", steps.len()), format!("write at most {MOST_STEPS}"));
-        return None;
-    }
-    let mut highest = Weight::NONE;
-    let steps: Vec<_> = steps
-        .iter()
-        .enumerate()
-        .map(|(n, step)| {
-            let step = admit_step(&format!("{path}[{n}]"), step, refusals)?;
-            if let Step::SetWeight(weight) = step {
-                rises(&format!("{path}[{n}].setWeight"), weight, highest, refusals)?;
-                highest = weight;
-            }
-            Some(step)
-        })
-        .collect();
-    steps.into_iter().collect()
-}
-
-fn rises(path: &str, weight: Weight, highest: Weight, refusals: &mut Refusals) -> Option<()> {
-    if weight >= highest {
-        return Some(());
-    }
-    let problem = format!("{} comes after {}: weights never fall", weight.percent(), highest.percent());
-    refusals.add(path, problem, format!("write {} or more, or remove the step", highest.percent()));
-    None
-}
-
-fn admit_step(path: &str, step: &StepSpec, refusals: &mut Refusals) -> Option<Step> {
-    match (step.set_weight, step.pause.as_ref()) {
-        (Some(weight), None) => {
-            let weight: u8 = within(&format!("{path}.setWeight"), weight, 0..=100, refusals)?;
-            Weight::new(weight).ok().map(Step::SetWeight)
-        }
-        (None, Some(pause)) => match pause.duration.as_ref() {
-            Some(text) => {
-                refusals.take(&format!("{path}.pause.duration"), text.parse()).map(|d| Step::Pause(Some(d)))
-            }
-            None => Some(Step::Pause(None)),
-        },
-        (Some(_), Some(_)) => {
-            refusals.add(path, "setWeight and pause in one step", "write each as an item of its own");
-            None
-        }
-        (None, None) => {
-            refusals.add(
-                path,
-                "a step without setWeight and pause",
-                "write `setWeight: 10` or `pause: {duration: 5m}`",
-            );
-            None
-        }
-    }
 }
 
 fn admit_marks(marks: &MarksSpec, refusals: &mut Refusals) -> Option<HeaderMatch> {

@@ -38,12 +38,12 @@ pub struct CanarySpec {
     pub sticky: Option<StickySpec>,
 }
 
-/// One step: `setWeight` or `pause`.
+/// One step: `setWeight`, `pause` or `setCanaryScale`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.setWeight) != has(self.pause)")
-        .message("a step is either setWeight or pause: write each as an item of its own")
+    validation = Rule::new("[has(self.setWeight), has(self.pause), has(self.setCanaryScale)].exists_one(kind, kind)")
+        .message("a step is one of setWeight, pause and setCanaryScale: write each as an item of its own")
 )]
 pub struct StepSpec {
     /// Share of the traffic in percent.
@@ -53,6 +53,33 @@ pub struct StepSpec {
     /// Stays where it is, judged all the while.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause: Option<PauseSpec>,
+    /// From here on the canary has so many pods, whatever its weight; the step is over when they are ready. With all
+    /// traffic it has all pods. The stable revision keeps its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set_canary_scale: Option<CanaryScaleSpec>,
+}
+
+/// How many pods the canary has: `replicas`, `weight` or `matchTrafficWeight`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.replicas), has(self.weight), has(self.matchTrafficWeight)].exists_one(kind, kind)")
+        .message("write one of replicas, weight and matchTrafficWeight"),
+    validation = Rule::new("!has(self.matchTrafficWeight) || self.matchTrafficWeight")
+        .message("write matchTrafficWeight: true, or replicas or weight instead")
+)]
+pub struct CanaryScaleSpec {
+    /// So many. Fewer than the share of the traffic needs are a risk of your own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub replicas: Option<i32>,
+    /// So many percent of `spec.replicas`: at least the share of the traffic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub weight: Option<i32>,
+    /// `true`: as many as the share of the traffic needs, as without any such step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub match_traffic_weight: Option<bool>,
 }
 
 /// A pause.

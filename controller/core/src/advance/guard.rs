@@ -73,13 +73,13 @@ impl Turn<'_> {
         self.seen.proxies.is_some() && !self.acknowledged()
     }
 
-    /// Ready pods that carry the weight that the release is to have next.
+    /// Ready pods that carry the weight that the release is to have next, or as many as its steps ask for.
     pub(super) fn pods_needed(&self, release: &Release) -> u32 {
         if self.state.stable.is_none() {
             return self.strategy.replicas;
         }
         let goal = release.goal(self.state.split.weight(&release.revision));
-        goal.of(self.strategy.replicas).max(1).min(self.strategy.replicas)
+        release.scale().pods(goal, self.strategy.replicas)
     }
 
     pub(super) fn pods_missing(&self, release: &Release) -> String {

@@ -7,7 +7,7 @@ use crate::decision::What;
 use crate::observation::{Pods, Route};
 use crate::split::Weight;
 use crate::state::{Cause, Hold, Release, spoken};
-use crate::strategy::Step;
+use crate::strategy::{CanaryScale, Step};
 use crate::verdict::{Finding, Verdict};
 
 /// What happens to a release next.
@@ -119,6 +119,10 @@ impl Turn<'_> {
         match step {
             Some(Step::SetWeight(to)) => self.move_to(release, weight, *to),
             Some(Step::Pause(time)) => self.leave_pause(release, *time),
+            Some(Step::SetCanaryScale(_)) if self.rules.ready_first && !self.has_pods(release) => {
+                Wait(Cause::Pods, self.pods_missing(release))
+            }
+            Some(Step::SetCanaryScale(_)) => Pass,
             None if weight < Weight::ALL => self.move_to(release, weight, Weight::ALL),
             // The revision before goes when this one is stable: all pods must be there by then.
             None if self.rules.ready_first && !self.has_pods(release) => {
@@ -138,7 +142,18 @@ impl Turn<'_> {
             return Wait(Cause::Pods, self.pods_missing(release));
         }
         let gate = if from == Weight::NONE { self.prepare(release) } else { self.approve(release) };
-        gate.map_or_else(|wait| wait, |why| Raise(to, why))
+        gate.map_or_else(|wait| wait, |why| Raise(to, why + &self.few_pods(release, to)))
+    }
+
+    /// A person may want fewer pods than the weight would have: that is told.
+    fn few_pods(&self, release: &Release, to: Weight) -> String {
+        let replicas = self.strategy.replicas;
+        let pods = release.scale().pods(to, replicas);
+        let share = CanaryScale::MatchTraffic.pods(to, replicas);
+        if pods >= share {
+            return String::new();
+        }
+        format!("; setCanaryScale gives it {}, its share would be {share}", CanaryScale::Pods(pods))
     }
 
     /// Before the first request the counters' beginnings must be known, or its failures could be missed.

@@ -2,5 +2,6 @@
 
 mod judging;
 mod orders;
+mod pods;
 mod stage;
 mod steps;

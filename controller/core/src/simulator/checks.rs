@@ -5,6 +5,7 @@ use crate::decision::{Decision, What};
 use crate::revision::Revision;
 use crate::split::Weight;
 use crate::state::State;
+use crate::strategy::{CanaryScale, Step};
 
 type Checked = Result<(), String>;
 
@@ -68,7 +69,7 @@ fn raise(world: &World, before: &State, after: &State, look: &Look) -> Checked {
         }
         let ready = look.ready.get(revision).copied().unwrap_or(0);
         let first = before.stable.is_none();
-        let needed = if first { 1 } else { to.of(look.replicas).max(1) };
+        let needed = if first { 1 } else { enough(after, to, look.replicas) };
         holds(ready >= needed, || {
             format!("{revision} rose from {from} to {to} with {ready} of {needed} pods ready")
         })?;
@@ -76,7 +77,7 @@ fn raise(world: &World, before: &State, after: &State, look: &Look) -> Checked {
             continue;
         }
         let steps = after.release.iter().flat_map(|r| &r.steps).collect::<Vec<_>>();
-        let on_the_way = steps.iter().any(|s| matches!(s, crate::strategy::Step::SetWeight(w) if *w == to));
+        let on_the_way = steps.iter().any(|s| matches!(s, Step::SetWeight(w) if *w == to));
         holds(on_the_way || to == Weight::ALL || to == from, || {
             format!("{revision} jumped to {to}, which is no step")
         })?;
@@ -84,6 +85,18 @@ fn raise(world: &World, before: &State, after: &State, look: &Look) -> Checked {
         judged(world, before, revision, from)?;
     }
     Ok(())
+}
+
+/// Pods for a weight: its share, unless a step that the release has reached says how many.
+fn enough(after: &State, to: Weight, replicas: u32) -> u32 {
+    let reached = after.release.iter().flat_map(|r| r.steps.iter().take(r.step + 1));
+    let mut scale =
+        reached.filter_map(|s| if let Step::SetCanaryScale(scale) = s { Some(scale) } else { None });
+    match scale.next_back() {
+        Some(CanaryScale::Pods(pods)) if to < Weight::ALL => *pods,
+        Some(CanaryScale::Weight(share)) if to < Weight::ALL => share.of(replicas).max(1),
+        Some(_) | None => to.of(replicas).max(1),
+    }
 }
 
 fn alone(world: &World, before: &State, canary: &Revision) -> Checked {

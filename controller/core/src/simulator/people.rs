@@ -6,7 +6,7 @@ use super::world::{Nature, World};
 use crate::observation::{Order, OrderKind};
 use crate::revision::Revision;
 use crate::split::Weight;
-use crate::strategy::{Analysis, Check, Metric, Step, Strategy};
+use crate::strategy::{Analysis, CanaryScale, Check, Metric, Step, Strategy};
 
 impl World {
     pub(super) fn people(&mut self) {
@@ -91,6 +91,9 @@ fn steps(rng: &mut fastrand::Rng) -> Vec<Step> {
     let mut weight = 0;
     let mut steps = Vec::new();
     for _ in 0..rng.u8(0..4) {
+        if rng.u8(0..4) == 0 {
+            steps.push(Step::SetCanaryScale(scale(rng)));
+        }
         // Between 1 and 4 % of this little traffic is too little to judge by in the time that there is.
         weight = rng.u8(weight..=100).max(if rng.u8(0..10) == 0 { weight } else { 5 });
         weight = if (1..5).contains(&weight) { 5 } else { weight };
@@ -102,6 +105,14 @@ fn steps(rng: &mut fastrand::Rng) -> Vec<Step> {
         steps.push(pause);
     }
     steps
+}
+
+fn scale(rng: &mut fastrand::Rng) -> CanaryScale {
+    match rng.u8(0..3) {
+        0 => CanaryScale::Pods(rng.u32(1..=6)),
+        1 => CanaryScale::Weight(Weight::new(rng.u8(1..=100)).unwrap()),
+        _ => CanaryScale::MatchTraffic,
+    }
 }
 
 /// The first spec of a world.

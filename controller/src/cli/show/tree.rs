@@ -73,6 +73,7 @@ fn step_line(rollout: &Rollout, status: &RolloutStatus, step: i32, steps: i32, n
             Step::SetWeight(weight) => format!(": to {weight}"),
             Step::Pause(Some(duration)) => format!(": pause of {}", spoken(*duration)),
             Step::Pause(None) => ": pause until a person promotes".to_owned(),
+            Step::SetCanaryScale(scale) => format!(": {scale}"),
         });
     format!("step {} of {steps}{}{}", step + 1, what.unwrap_or_default(), since.unwrap_or_default())
 }
