@@ -118,10 +118,19 @@ pub async fn get(address: &str, path: &str) -> Result<(u16, Bytes)> {
 pub(crate) type Connections = Pool<HttpConnector, Empty<Bytes>>;
 
 pub(crate) fn pool() -> Connections {
+    // A connection kept open that the server has just closed would count as a failure of the server.
+    Pool::builder(TokioExecutor::new()).retry_canceled_requests(true).build(connector())
+}
+
+/// A new connection for each request.
+pub(crate) fn no_pool() -> Connections {
+    Pool::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector())
+}
+
+fn connector() -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
-    // A connection kept open that the server has just closed would count as a failure of the server.
-    Pool::builder(TokioExecutor::new()).retry_canceled_requests(true).build(connector)
+    connector
 }
 
 struct Load {

@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod cluster;
 pub mod config;
 pub mod folder;
 pub mod local;

@@ -6,19 +6,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::client::{self, Connections};
 
-/// Traffic ends by itself after this time.
+/// Traffic ends by itself after this time, unless it says otherwise.
 const AT_MOST: Duration = Duration::from_secs(150);
 /// Requests in flight at the same time.
 const MAX_IN_FLIGHT: usize = 256;
 
 /// One request that has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchange {
     /// When it was sent, in milliseconds since the Unix epoch.
     pub sent: u64,
@@ -41,7 +42,7 @@ impl Exchange {
 }
 
 /// All requests so far, in the order in which they ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record(pub Vec<Exchange>);
 
 impl Record {
@@ -101,8 +102,16 @@ pub struct Traffic {
 impl Traffic {
     /// So many requests a second, whether or not those before were answered.
     pub fn steady(target: SocketAddr, rate: u32) -> Traffic {
-        let pause = Duration::from_secs(1) / rate.max(1);
-        Traffic::start(|record, stopped| steady(target, pause, record, stopped))
+        Traffic::load(Load { target, rate, at_most: AT_MOST, pools: vec![client::pool()] })
+    }
+
+    /// The same, with a new connection for every second request.
+    pub fn mixed(target: SocketAddr, rate: u32, at_most: Duration) -> Traffic {
+        Traffic::load(Load { target, rate, at_most, pools: vec![client::pool(), client::no_pool()] })
+    }
+
+    fn load(load: Load) -> Traffic {
+        Traffic::start(|record, stopped| load.run(record, stopped))
     }
 
     /// One request after the other: what is recorded is in the order in which the proxy has seen it.
@@ -123,6 +132,12 @@ impl Traffic {
     /// What has ended so far.
     pub fn record(&self) -> Record {
         self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What has ended so far, but for the first `skipped`.
+    pub fn record_from(&self, skipped: usize) -> Record {
+        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        Record(record.0.get(skipped..).unwrap_or_default().to_vec())
     }
 
     /// Answers of a version so far.
@@ -147,32 +162,36 @@ pub fn now() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn steady(
+/// Requests at a steady rate, by these connections in turn.
+struct Load {
     target: SocketAddr,
-    pause: Duration,
-    record: Arc<Mutex<Record>>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let (pool, permits, end) =
-        (client::pool(), Arc::new(Semaphore::new(MAX_IN_FLIGHT)), Instant::now() + AT_MOST);
-    let mut ticks = interval(pause);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut requests = JoinSet::new();
-    loop {
-        tokio::select! {
-            _ = stopped.changed() => break,
-            () = sleep_until(end) => break,
-            _ = ticks.tick() => {}
+    rate: u32,
+    at_most: Duration,
+    pools: Vec<Connections>,
+}
+
+impl Load {
+    async fn run(self, record: Arc<Mutex<Record>>, mut stopped: watch::Receiver<bool>) {
+        let (permits, end) = (Arc::new(Semaphore::new(MAX_IN_FLIGHT)), Instant::now() + self.at_most);
+        let mut ticks = interval(Duration::from_secs(1) / self.rate.max(1));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let mut requests = JoinSet::new();
+        for pool in self.pools.iter().cycle() {
+            tokio::select! {
+                _ = stopped.changed() => break,
+                () = sleep_until(end) => break,
+                _ = ticks.tick() => {}
+            }
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
+            let (pool, record, target) = (pool.clone(), Arc::clone(&record), self.target);
+            requests.spawn(async move {
+                exchange(&pool, target, &record).await;
+                drop(permit);
+            });
+            while requests.try_join_next().is_some() {}
         }
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
-        let (pool, record) = (pool.clone(), Arc::clone(&record));
-        requests.spawn(async move {
-            exchange(&pool, target, &record).await;
-            drop(permit);
-        });
-        while requests.try_join_next().is_some() {}
+        while requests.join_next().await.is_some() {}
     }
-    while requests.join_next().await.is_some() {}
 }
 
 async fn one_by_one(target: SocketAddr, record: Arc<Mutex<Record>>, stopped: watch::Receiver<bool>) {

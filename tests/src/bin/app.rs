@@ -1,8 +1,9 @@
 //! An application to release, as its environment says: a real HTTP server with real faults.
 //!
-//! `PORT` and `VERSION`; `FAIL_SHARE` (percent of requests answered 500), `SLOW_SHARE` and `SLOW_MS`, `NEVER_READY`,
-//! `READY_AFTER` and `CRASH_AFTER` (milliseconds), `DEAF` (SIGTERM is ignored). Every answer names `VERSION` in
-//! `x-revision`. With SIGTERM it answers what is in flight and ends.
+//! `HOST` (127.0.0.1), `PORT` and `VERSION`; `FAIL_SHARE` (percent of requests answered 500), `SLOW_SHARE` and
+//! `SLOW_MS`, `NEVER_READY`, `READY_AFTER` and `CRASH_AFTER` (milliseconds), `DEAF` (SIGTERM is ignored), `ABRUPT`
+//! (SIGTERM ends it at once). Every answer names `VERSION` in `x-revision`. With SIGTERM it answers what is in flight
+//! and ends.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -38,7 +39,8 @@ struct Application {
 async fn main() -> Result<()> {
     let application = Arc::new(Application::from_environment()?);
     let port = u16::try_from(number("PORT")?).context("PORT")?;
-    let listener = TcpListener::bind(("127.0.0.1", port)).await.context("listen")?;
+    let host = std::env::var("HOST").unwrap_or_else(|_| "127.0.0.1".to_owned());
+    let listener = TcpListener::bind((host.as_str(), port)).await.context("listen")?;
     let terminate = signal(SignalKind::terminate())?;
     let crash_after = number("CRASH_AFTER")?;
     tokio::select! {
@@ -59,6 +61,9 @@ async fn serve(listener: TcpListener, application: Arc<Application>, mut termina
         let service = service_fn(move |request| answer(Arc::clone(&application), request));
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         tokio::spawn(connections.watch(connection));
+    }
+    if flag("ABRUPT") {
+        return;
     }
     drop(listener);
     connections.shutdown().await;
