@@ -1,6 +1,7 @@
 //! Sends a request to an endpoint of its revision.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio::time::timeout_at;
 use crate::answer::Answer;
 use crate::body::{Body, Progress, RequestBody, Upload};
 use crate::exchange::Plan;
-use crate::pool::{Connection, Wire};
+use crate::pool::{Ask, Connection, Wire};
 use crate::record::Record;
 use crate::refusal::Refusal;
 use crate::worker::Worker;
@@ -25,6 +26,9 @@ use crate::{expect, grpc, headers};
 
 /// Most endpoints that one request tries.
 const MAX_TRIED: usize = 8;
+
+/// Longest body that every kernel takes in, whether or not anybody reads it.
+const AT_ONCE: u64 = 16 << 10;
 
 /// A request made ready for an endpoint. Boxed, because it is handed on often.
 struct Outgoing {
@@ -112,25 +116,36 @@ async fn deliver(
     record: &mut Record,
 ) -> Result<Box<Answer>, Refusal> {
     let mut tried = Vec::new();
-    let mut fresh = false;
+    let mut stale = false;
     loop {
-        let endpoint = record.endpoint().ok_or(Refusal::NoEndpoint)?;
+        let (endpoint, trial) = record.endpoint().ok_or(Refusal::NoEndpoint)?;
         let address = endpoint.address();
-        let sent = match worker.pool.connect(address, outgoing.wire, fresh).await {
-            Ok(connection) => send(connection, outgoing).await?,
+        let ask = Ask {
+            wire: outgoing.wire,
+            fresh: stale || trial,
+            hurry: || hurry(worker, plan, &tried, address),
+        };
+        let sent = match worker.pool.connect(address, ask).await {
+            Ok(connection) => send(connection, outgoing).await,
             Err(error) => Sent::NotTaken(outgoing, error),
         };
         match sent {
             Sent::Answered(answer) => {
-                endpoint.accepted();
+                endpoint.answered();
                 return Ok(answer);
             }
-            Sent::Stale(again) => (outgoing, fresh) = (again, true),
+            Sent::Stale(again) => (outgoing, stale) = (again, true),
+            Sent::Lost(error) => {
+                if is_cut_off(&error) {
+                    pass_over(worker, record, &endpoint, io::ErrorKind::TimedOut);
+                }
+                return Err(Refusal::Lost(error));
+            }
             Sent::NotTaken(again, error) => {
                 tried.push(address);
-                refuse(worker, &endpoint, error.kind());
+                pass_over(worker, record, &endpoint, error.kind());
                 record.place(elsewhere(worker, plan, &tried).ok_or(Refusal::Refused(error))?);
-                (outgoing, fresh) = (again, false);
+                (outgoing, stale) = (again, false);
             }
         }
     }
@@ -143,26 +158,37 @@ enum Sent {
     Stale(Box<Outgoing>),
     /// The endpoint took nothing.
     NotTaken(Box<Outgoing>, io::Error),
+    /// Nobody knows what the endpoint took, and sending it again could be noticed.
+    Lost(hyper::Error),
 }
 
-async fn send(mut connection: Connection, outgoing: Box<Outgoing>) -> Result<Sent, Refusal> {
-    let reused = connection.is_reused();
-    let replay = if reused { replay(&outgoing.request) } else { None };
+async fn send(mut connection: Connection, outgoing: Box<Outgoing>) -> Sent {
+    let (reused, replay) = (connection.is_reused(), replay(&outgoing.request));
     let Outgoing { request, wire, progress, upgrade } = *outgoing;
+    connection.expect_stalls(upgrade.is_some() || is_long(request.body()));
     let mut error = match connection.send(request).await {
         Ok(response) => {
-            return Ok(Sent::Answered(Box::new(Answer { response, connection, progress, upgrade })));
+            return Sent::Answered(Box::new(Answer { response, connection, progress, upgrade }));
         }
         Err(error) => error,
     };
-    let Some(request) = error.take_message().or(replay) else {
-        return Err(Refusal::Lost(error.into_error()));
-    };
+    let unsent = error.take_message();
+    let error = error.into_error();
+    let cut_off = is_cut_off(&error);
+    let Some(request) = unsent.or(replay.filter(|_| reused || cut_off)) else { return Sent::Lost(error) };
     let outgoing = Box::new(Outgoing { request, wire, progress, upgrade });
-    if reused {
-        return Ok(Sent::Stale(outgoing));
+    if cut_off {
+        Sent::NotTaken(outgoing, io::ErrorKind::TimedOut.into())
+    } else if reused {
+        Sent::Stale(outgoing)
+    } else {
+        Sent::NotTaken(outgoing, io::Error::other(error))
     }
-    Ok(Sent::NotTaken(outgoing, io::Error::other(error.into_error())))
+}
+
+/// Whether an endpoint that does not read the body would keep some of it from being sent.
+fn is_long(body: &RequestBody) -> bool {
+    body.size_hint().upper().is_none_or(|length| length > AT_ONCE)
 }
 
 /// A copy to send again: for idempotent methods without a body (RFC 9110 section 9.2.2).
@@ -179,12 +205,34 @@ fn replay(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     Some(copy)
 }
 
-fn refuse(worker: &Worker, endpoint: &Arc<Endpoint>, kind: io::ErrorKind) {
-    endpoint.refused(worker.shared.now());
-    tracing::debug!(address = %endpoint.address(), %kind, "endpoint takes no connection");
+/// Leaves an endpoint alone for a while. The connections to one that can't be reached are of no more use either.
+fn pass_over(worker: &Worker, record: &Record, endpoint: &Arc<Endpoint>, kind: io::ErrorKind) {
+    let address = endpoint.address();
+    endpoint.failed(worker.shared.tick(record.begun()), worker.shared.now());
+    if kind != io::ErrorKind::ConnectionRefused {
+        worker.pool.forget(address);
+    }
+    tracing::debug!(%address, %kind, "endpoint can't be reached");
 }
 
-fn elsewhere(worker: &Worker, plan: &Plan, tried: &[std::net::SocketAddr]) -> Option<balance::Place> {
+/// Whether nothing that was sent has arrived.
+fn is_cut_off(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|source| {
+        matches!(
+            source.kind(),
+            io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable
+        )
+    })
+}
+
+/// Whether not to wait long for a connection, because there is another endpoint to try.
+fn hurry(worker: &Worker, plan: &Plan, tried: &[SocketAddr], address: SocketAddr) -> bool {
+    let endpoints = &plan.entry.table.revisions[plan.revision].endpoints;
+    tried.len() + 1 < MAX_TRIED && balance::has_other(endpoints, worker.shared.now(), tried, address)
+}
+
+fn elsewhere(worker: &Worker, plan: &Plan, tried: &[SocketAddr]) -> Option<balance::Place> {
     let endpoints = &plan.entry.table.revisions[plan.revision].endpoints;
     let more = tried.len() < MAX_TRIED;
     more.then(|| balance::choose(endpoints, worker.random(), worker.shared.now(), tried)).flatten()

@@ -12,6 +12,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 use crate::body::{Progress, RequestBody, Upload};
@@ -25,8 +26,18 @@ const IDLE: Duration = Duration::from_secs(30);
 const MAX_HTTP2: usize = 16;
 /// Most requests on one HTTP/2 connection, as long as another one can be opened.
 const MAX_STREAMS: usize = 100;
-/// How long a connection may take to open.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a connection may take to open, if another endpoint can be tried.
+const HURRY: Duration = Duration::from_millis(500);
+/// How long it may take if none can: time for the kernel to repeat a lost packet twice.
+const PATIENCE: Duration = Duration::from_millis(3500);
+/// After how long a silence the kernel asks whether an endpoint is still there, and how often it repeats that.
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(5));
+/// For how long an endpoint's kernel may leave unanswered what was sent to it, before it counts as unreachable.
+const UNANSWERED: Duration = Duration::from_secs(5);
+/// The same for a connection on which a long body is sent: the kernel counts an endpoint that is there, and does not
+/// read, as one that does not answer.
+const STALLED: Duration = Duration::from_secs(120);
 /// Largest head of a response. It has at most 100 headers, hyper's own limit.
 const MAX_HEAD: usize = 64 << 10;
 
@@ -45,14 +56,30 @@ pub(crate) struct Pool(RefCell<HashMap<SocketAddr, Host>>);
 struct Host {
     idle: Vec<Idle>,
     http2: Vec<Http2>,
-    /// Held while an HTTP/2 connection is opened, so that requests that come at once share it.
-    opening: Rc<tokio::sync::Mutex<()>>,
+    /// Held while an HTTP/2 connection is opened, so that requests that come at once share it, or its failure.
+    opening: Rc<tokio::sync::Mutex<Option<Failure>>>,
+}
+
+/// An attempt to open a connection that failed.
+#[derive(Clone, Copy, Debug)]
+struct Failure {
+    at: Instant,
+    kind: io::ErrorKind,
 }
 
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    http1: Http1,
     since: Instant,
+}
+
+#[derive(Debug)]
+struct Http1 {
+    sender: http1::SendRequest<RequestBody>,
+    /// The same socket, to change its options.
+    socket: socket2::Socket,
+    /// Whether the endpoint may stall.
+    stalls: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +88,16 @@ struct Http2 {
     /// As many references as streams, and one more.
     streams: Rc<()>,
     used: Instant,
+}
+
+/// What connection is asked for.
+#[derive(Debug)]
+pub(crate) struct Ask<F> {
+    pub(crate) wire: Wire,
+    /// None that has carried a request before.
+    pub(crate) fresh: bool,
+    /// Whether it has to open soon or not at all.
+    pub(crate) hurry: F,
 }
 
 /// A connection that carries one request.
@@ -73,7 +110,7 @@ pub(crate) struct Connection {
 
 #[derive(Debug)]
 enum Sender {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Http1),
     Http2(Http2),
 }
 
@@ -86,43 +123,50 @@ pub(crate) struct Lease {
 }
 
 impl Pool {
-    /// A connection to `address`: an idle one, unless a `fresh` one is wanted, or a new one. What is rare is boxed,
+    /// A connection to `address`: an idle one, unless a fresh one is wanted, or a new one. What is rare is boxed,
     /// to keep the future of a request small.
     pub(crate) async fn connect(
         &self,
         address: SocketAddr,
-        wire: Wire,
-        fresh: bool,
+        ask: Ask<impl Fn() -> bool>,
     ) -> io::Result<Connection> {
-        match wire {
-            Wire::Http1 => match self.take_idle(address).filter(|_| !fresh) {
-                Some(sender) => Ok(Connection { address, sender: Sender::Http1(sender), reused: true }),
-                None => Box::pin(open_http1(address)).await,
+        match ask.wire {
+            Wire::Http1 => match self.take_idle(address).filter(|_| !ask.fresh) {
+                Some(http1) => Ok(Connection { address, sender: Sender::Http1(http1), reused: true }),
+                None => Box::pin(open_http1(address, patience(ask.hurry))).await,
             },
-            Wire::Http2 => Box::pin(self.share_http2(address, fresh)).await,
+            Wire::Http2 => Box::pin(self.share_http2(address, ask)).await,
         }
     }
 
-    fn take_idle(&self, address: SocketAddr) -> Option<http1::SendRequest<RequestBody>> {
+    fn take_idle(&self, address: SocketAddr) -> Option<Http1> {
         let mut hosts = self.0.borrow_mut();
         let idle = &mut hosts.get_mut(&address)?.idle;
-        while idle.last().is_some_and(|i| i.sender.is_closed()) {
+        while idle.last().is_some_and(|i| i.http1.sender.is_closed()) {
             idle.pop();
         }
-        let ready = idle.iter().rposition(|i| i.sender.is_ready())?;
-        Some(idle.swap_remove(ready).sender)
+        let ready = idle.iter().rposition(|i| i.http1.sender.is_ready())?;
+        Some(idle.swap_remove(ready).http1)
     }
 
-    async fn share_http2(&self, address: SocketAddr, fresh: bool) -> io::Result<Connection> {
-        if !fresh && let Some(connection) = self.find_http2(address) {
+    async fn share_http2(&self, address: SocketAddr, ask: Ask<impl Fn() -> bool>) -> io::Result<Connection> {
+        if !ask.fresh
+            && let Some(connection) = self.find_http2(address)
+        {
             return Ok(connection);
         }
+        let asked = Instant::now();
         let opening = Rc::clone(&self.0.borrow_mut().entry(address).or_default().opening);
-        let _opening = opening.lock().await;
-        match self.find_http2(address).filter(|_| !fresh) {
-            Some(connection) => Ok(connection),
-            None => self.open_http2(address).await,
+        let mut failure = opening.lock().await;
+        if let Some(failure) = failure.filter(|failure| failure.at > asked) {
+            return Err(failure.kind.into());
         }
+        if let Some(connection) = self.find_http2(address).filter(|_| !ask.fresh) {
+            return Ok(connection);
+        }
+        let opened = self.open_http2(address, patience(ask.hurry)).await;
+        *failure = opened.as_ref().err().map(|error| Failure { at: Instant::now(), kind: error.kind() });
+        opened
     }
 
     fn find_http2(&self, address: SocketAddr) -> Option<Connection> {
@@ -137,8 +181,8 @@ impl Pool {
         (room || full).then_some(Connection { address, sender, reused: true })
     }
 
-    async fn open_http2(&self, address: SocketAddr) -> io::Result<Connection> {
-        let io = TokioIo::new(open(address).await?);
+    async fn open_http2(&self, address: SocketAddr, patience: Duration) -> io::Result<Connection> {
+        let io = TokioIo::new(open(address, patience).await?.0);
         let mut builder = http2::Builder::new(LocalExecutor);
         builder.timer(TokioTimer::new()).adaptive_window(true).max_header_list_size(MAX_HEAD as u32);
         let (sender, driver) = builder.handshake(io).await.map_err(io::Error::other)?;
@@ -148,18 +192,25 @@ impl Pool {
         Ok(Connection { address, sender: Sender::Http2(opened), reused: false })
     }
 
-    fn put_idle(&self, address: SocketAddr, sender: http1::SendRequest<RequestBody>) {
+    fn put_idle(&self, address: SocketAddr, http1: Http1) {
         let mut hosts = self.0.borrow_mut();
         let idle = &mut hosts.entry(address).or_default().idle;
         if idle.len() < MAX_IDLE {
-            idle.push(Idle { sender, since: Instant::now() });
+            idle.push(Idle { http1, since: Instant::now() });
+        }
+    }
+
+    /// Closes what is idle, and lets no further request share what is not.
+    pub(crate) fn forget(&self, address: SocketAddr) {
+        if let Some(host) = self.0.borrow_mut().get_mut(&address) {
+            (host.idle, host.http2) = (Vec::new(), Vec::new());
         }
     }
 
     /// Closes connections that have been idle for too long, and forgets endpoints without any.
     pub(crate) fn sweep(&self) {
         self.0.borrow_mut().retain(|_, host| {
-            host.idle.retain(|i| !i.sender.is_closed() && i.since.elapsed() < IDLE);
+            host.idle.retain(|i| !i.http1.sender.is_closed() && i.since.elapsed() < IDLE);
             let in_use = |h: &Http2| Rc::strong_count(&h.streams) > 1 || h.used.elapsed() < IDLE;
             host.http2.retain(|h| !h.sender.is_closed() && in_use(h));
             !host.idle.is_empty() || !host.http2.is_empty() || Rc::strong_count(&host.opening) > 1
@@ -167,20 +218,40 @@ impl Pool {
     }
 }
 
-async fn open(address: SocketAddr) -> io::Result<TcpStream> {
-    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
-    let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+fn patience(hurry: impl Fn() -> bool) -> Duration {
+    if hurry() { HURRY } else { PATIENCE }
 }
 
-async fn open_http1(address: SocketAddr) -> io::Result<Connection> {
-    let io = TokioIo::new(open(address).await?);
+/// Opens a connection. The second one is the same socket.
+async fn open(address: SocketAddr, patience: Duration) -> io::Result<(TcpStream, socket2::Socket)> {
+    let connecting = tokio::time::timeout(patience, TcpStream::connect(address));
+    let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(&stream).try_clone()?;
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
+    set_unanswered(&socket, UNANSWERED)?;
+    Ok((stream, socket))
+}
+
+/// Says how long what was sent may stay unanswered, where the system knows that.
+fn set_unanswered(socket: &socket2::Socket, time: Duration) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    return socket.set_tcp_user_timeout(Some(time));
+    #[cfg(not(target_os = "linux"))]
+    return {
+        _ = (socket, time);
+        Ok(())
+    };
+}
+
+async fn open_http1(address: SocketAddr, patience: Duration) -> io::Result<Connection> {
+    let (stream, socket) = open(address, patience).await?;
     let mut builder = http1::Builder::new();
     builder.max_buf_size(2 * MAX_HEAD).max_header_size(MAX_HEAD);
-    let (sender, driver) = builder.handshake(io).await.map_err(io::Error::other)?;
+    let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     tokio::task::spawn_local(driver.with_upgrades());
-    Ok(Connection { address, sender: Sender::Http1(sender), reused: false })
+    let http1 = Http1 { sender, socket, stalls: false };
+    Ok(Connection { address, sender: Sender::Http1(http1), reused: false })
 }
 
 impl Connection {
@@ -189,13 +260,23 @@ impl Connection {
         self.reused
     }
 
+    /// Says whether the endpoint may take its time to read what is sent to it.
+    pub(crate) fn expect_stalls(&mut self, stalls: bool) {
+        if let Sender::Http1(http1) = &mut self.sender
+            && http1.stalls != stalls
+        {
+            http1.stalls = stalls;
+            set_unanswered(&http1.socket, if stalls { STALLED } else { UNANSWERED }).ok();
+        }
+    }
+
     /// Sends the request and waits for the head of the response. The error holds the request if none of it was sent.
     pub(crate) fn send(
         &mut self,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
         match &mut self.sender {
-            Sender::Http1(sender) => Either::Left(sender.try_send_request(request)),
+            Sender::Http1(http1) => Either::Left(http1.sender.try_send_request(request)),
             Sender::Http2(http2) => Either::Right(http2.sender.try_send_request(request)),
         }
     }
@@ -214,11 +295,11 @@ impl Lease {
 
     /// The response has ended: the connection can carry another request, if the request's body has ended, too.
     pub(crate) fn give_back(self) {
-        if let Sender::Http1(sender) = self.connection.sender
+        if let Sender::Http1(http1) = self.connection.sender
             && self.progress.upload() == Upload::Ended
-            && !sender.is_closed()
+            && !http1.sender.is_closed()
         {
-            self.worker.pool.put_idle(self.connection.address, sender);
+            self.worker.pool.put_idle(self.connection.address, http1);
         }
     }
 }

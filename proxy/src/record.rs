@@ -64,9 +64,9 @@ impl Record {
         self.held.place = Some(place);
     }
 
-    /// The endpoint that it holds a place at.
-    pub(crate) fn endpoint(&self) -> Option<Arc<Endpoint>> {
-        self.held.place.as_ref().map(|place| Arc::clone(place.endpoint()))
+    /// The endpoint that it holds a place at, and whether that is on trial.
+    pub(crate) fn endpoint(&self) -> Option<(Arc<Endpoint>, bool)> {
+        self.held.place.as_ref().map(|place| (Arc::clone(place.endpoint()), place.is_trial()))
     }
 
     /// The head of the response is there: its status, and how long it took.

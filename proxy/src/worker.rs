@@ -105,7 +105,12 @@ impl Shared {
     }
 
     pub(crate) fn now(&self) -> Tick {
-        Tick(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+        self.tick(Instant::now())
+    }
+
+    pub(crate) fn tick(&self, moment: Instant) -> Tick {
+        let since = moment.saturating_duration_since(self.started);
+        Tick(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }
 

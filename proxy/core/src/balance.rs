@@ -1,4 +1,4 @@
-//! Which endpoint of a revision: the less loaded of two, past those that refused lately.
+//! Which endpoint of a revision: the less loaded of two, past those that could not be reached lately.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,25 +8,40 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(pub u64);
 
-/// For how long an endpoint that refused a connection is passed over, in milliseconds.
+/// For how long an endpoint is passed over the first time that it can't be reached, in milliseconds. Each further
+/// time it is twice as long, up to [`MAX_SKIP`].
 pub const SKIP: u64 = 1000;
+/// The longest time for which an endpoint is passed over, in milliseconds.
+pub const MAX_SKIP: u64 = 10_000;
 
-/// One address of a revision. It outlives tables: load and refusals are remembered across reloads.
+/// One address of a revision. It outlives tables: load and failures are remembered across reloads.
 #[derive(Debug)]
 pub struct Endpoint {
     address: SocketAddr,
     outstanding: AtomicU32,
+    /// Failed attempts since the last good one. Those that were under way at the same time count as one.
+    failures: AtomicU32,
+    failed_at: AtomicU64,
     skip_until: AtomicU64,
 }
 
 /// A request's place at an endpoint; given back when dropped.
 #[derive(Debug)]
-pub struct Place(Arc<Endpoint>);
+pub struct Place {
+    endpoint: Arc<Endpoint>,
+    trial: bool,
+}
 
 impl Endpoint {
     /// An endpoint that nothing is known of.
     pub fn new(address: SocketAddr) -> Arc<Endpoint> {
-        Arc::new(Endpoint { address, outstanding: AtomicU32::new(0), skip_until: AtomicU64::new(0) })
+        Arc::new(Endpoint {
+            address,
+            outstanding: AtomicU32::new(0),
+            failures: AtomicU32::new(0),
+            failed_at: AtomicU64::new(0),
+            skip_until: AtomicU64::new(0),
+        })
     }
 
     /// Where it listens.
@@ -39,14 +54,21 @@ impl Endpoint {
         self.outstanding.load(Ordering::Relaxed)
     }
 
-    /// Remembers that it refused a connection.
-    pub fn refused(&self, now: Tick) {
-        self.skip_until.store(now.0 + SKIP, Ordering::Relaxed);
+    /// Remembers that it could not be reached by an attempt that began at `begun`.
+    pub fn failed(&self, begun: Tick, now: Tick) {
+        let before = self.failures.load(Ordering::Relaxed);
+        let again = before > 0 && begun.0 <= self.failed_at.load(Ordering::Relaxed);
+        let failures = if again { before } else { before.saturating_add(1) };
+        self.failures.store(failures, Ordering::Relaxed);
+        self.failed_at.store(now.0, Ordering::Relaxed);
+        let skip = SKIP.saturating_mul(1 << (failures - 1).min(16)).min(MAX_SKIP);
+        self.skip_until.store(now.0 + skip, Ordering::Relaxed);
     }
 
-    /// Remembers that it accepted a connection.
-    pub fn accepted(&self) {
-        if self.skip_until.load(Ordering::Relaxed) != 0 {
+    /// Remembers that it answered.
+    pub fn answered(&self) {
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
             self.skip_until.store(0, Ordering::Relaxed);
         }
     }
@@ -54,22 +76,37 @@ impl Endpoint {
     fn is_skipped(&self, now: Tick) -> bool {
         self.skip_until.load(Ordering::Relaxed) > now.0
     }
+
+    /// Takes a place. An endpoint that failed gets one request to show that it is back; others pass it over meanwhile.
+    fn place(self: &Arc<Endpoint>, now: Tick) -> Place {
+        let trial = self.failures.load(Ordering::Relaxed) != 0;
+        if trial {
+            self.skip_until.store(now.0 + SKIP, Ordering::Relaxed);
+        }
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+        Place { endpoint: Arc::clone(self), trial }
+    }
 }
 
 impl Place {
     /// Whose place it is.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.0
+        &self.endpoint
+    }
+
+    /// Whether the endpoint has failed, and is tried again: what was known of it before may not hold.
+    pub fn is_trial(&self) -> bool {
+        self.trial
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.outstanding.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.outstanding.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Takes a place at the less loaded of two endpoints picked by `random`. Endpoints that refused lately are taken
+/// Takes a place at the less loaded of two endpoints picked by `random`. Endpoints that failed lately are taken
 /// only when all others have been `tried`; `None` when all have been.
 pub fn choose(endpoints: &[Arc<Endpoint>], random: u64, now: Tick, tried: &[SocketAddr]) -> Option<Place> {
     let fresh = |e: &&Arc<Endpoint>| !tried.contains(&e.address);
@@ -79,8 +116,14 @@ pub fn choose(endpoints: &[Arc<Endpoint>], random: u64, now: Tick, tried: &[Sock
     let chosen = pair
         .or_else(|| endpoints.iter().filter(usable).min_by_key(|e| e.outstanding()))
         .or_else(|| endpoints.iter().filter(fresh).min_by_key(|e| e.outstanding()))?;
-    chosen.outstanding.fetch_add(1, Ordering::Relaxed);
-    Some(Place(Arc::clone(chosen)))
+    Some(chosen.place(now))
+}
+
+/// Whether there is an endpoint beside `address` that could be tried as well: neither `tried` nor passed over.
+pub fn has_other(endpoints: &[Arc<Endpoint>], now: Tick, tried: &[SocketAddr], address: SocketAddr) -> bool {
+    let other =
+        |e: &&Arc<Endpoint>| e.address != address && !tried.contains(&e.address) && !e.is_skipped(now);
+    endpoints.iter().any(|e| other(&e))
 }
 
 /// Two endpoints, different ones if there are as many.
@@ -115,9 +158,9 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_refused_is_passed_over_for_a_second() {
+    fn an_endpoint_that_failed_is_passed_over_for_a_second() {
         let endpoints = endpoints(2);
-        endpoints[0].refused(Tick(500));
+        endpoints[0].failed(Tick(400), Tick(500));
         for random in 0..50 {
             let place = choose(&endpoints, random, Tick(1499), &[]).unwrap();
             assert_eq!(place.endpoint().address(), endpoints[1].address());
@@ -127,9 +170,62 @@ mod tests {
     }
 
     #[test]
-    fn when_all_refused_one_is_tried_all_the_same() {
+    fn the_longer_an_endpoint_fails_the_longer_it_is_passed_over() {
+        let endpoint = &endpoints(1)[0];
+        let mut now = Tick(0);
+        let mut skips = Vec::new();
+        for _ in 0..8 {
+            endpoint.failed(now, Tick(now.0 + 500));
+            now = Tick(now.0 + 500);
+            let begun = now.0;
+            while endpoint.is_skipped(now) {
+                now.0 += 500;
+            }
+            skips.push(now.0 - begun);
+        }
+        assert_eq!(skips, [1000, 2000, 4000, 8000, 10_000, 10_000, 10_000, 10_000]);
+        endpoint.answered();
+        endpoint.failed(now, now);
+        assert!(endpoint.is_skipped(Tick(now.0 + 999)) && !endpoint.is_skipped(Tick(now.0 + 1000)));
+    }
+
+    #[test]
+    fn attempts_that_fail_together_count_as_one() {
+        let endpoint = &endpoints(1)[0];
+        (0..50).for_each(|i| endpoint.failed(Tick(100 + i), Tick(600 + i)));
+        assert!(endpoint.is_skipped(Tick(1648)) && !endpoint.is_skipped(Tick(1649)));
+    }
+
+    #[test]
+    fn one_request_at_a_time_tries_whether_an_endpoint_is_back() {
+        let endpoints = endpoints(2);
+        let _busy: Vec<_> = (0..9).map(|_| endpoints[1].place(Tick(0))).collect();
+        endpoints[0].failed(Tick(0), Tick(0));
+        let trials = (0..50).map(|random| choose(&endpoints, random, Tick(1000), &[]).unwrap());
+        let trials: Vec<_> =
+            trials.filter(|place| place.endpoint().address() == endpoints[0].address()).collect();
+        assert_eq!(trials.len(), 1);
+        assert!(trials[0].is_trial());
+        endpoints[0].answered();
+        let place = choose(&endpoints, 0, Tick(1001), &[]).unwrap();
+        assert_eq!((place.endpoint().address(), place.is_trial()), (endpoints[0].address(), false));
+    }
+
+    #[test]
+    fn others_are_those_neither_tried_nor_passed_over() {
         let endpoints = endpoints(3);
-        endpoints.iter().for_each(|e| e.refused(Tick(0)));
+        let [a, b, c] = [0, 1, 2].map(|i| endpoints[i].address());
+        assert!(has_other(&endpoints, Tick(0), &[b], a));
+        assert!(!has_other(&endpoints, Tick(0), &[b, c], a));
+        endpoints[2].failed(Tick(0), Tick(0));
+        assert!(!has_other(&endpoints, Tick(1), &[b], a));
+        assert!(has_other(&endpoints, Tick(1000), &[b], a));
+    }
+
+    #[test]
+    fn when_all_failed_one_is_tried_all_the_same() {
+        let endpoints = endpoints(3);
+        endpoints.iter().for_each(|e| e.failed(Tick(0), Tick(0)));
         assert!(choose(&endpoints, 7, Tick(1), &[]).is_some());
     }
 

@@ -1,11 +1,12 @@
 //! Whose fault it was.
 
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::harness::{Backend, Shop, Split, free_port, wait_for};
+use crate::harness::{Backend, Hole, Shop, Split, free_port, wait_for};
 
 #[test]
 fn an_endpoint_that_refuses_is_passed_over() {
@@ -31,6 +32,80 @@ fn an_endpoint_that_goes_away_costs_no_request() {
     other.stop();
     shop.folder.endpoints("shop-v1", &[shop.v1.port()]);
     (0..200).for_each(|_| assert_eq!(client.get("/", "").status(), 200));
+}
+
+/// Its process was killed, and nobody has taken it out of the slice: connections are closed, new ones refused.
+#[test]
+fn an_endpoint_that_dies_costs_no_request_that_may_be_repeated() {
+    let dead = Arc::<AtomicBool>::default();
+    let dies = Arc::clone(&dead);
+    let mortal = Backend::doing(move |_, client| {
+        let alive = !dies.load(Ordering::SeqCst);
+        if alive {
+            client.send("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nmortal");
+        }
+        alive
+    });
+    let shop = Shop::open(Split::new(1, 100, 0));
+    shop.folder.endpoints("shop-v1", &[shop.v1.port(), mortal.port()]);
+    wait_for("two endpoints", || (shop.proxy.rollout("shop")?.endpoints["v1"] == 2).then_some(()));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let mut client = shop.client();
+            thread::spawn(move || (0..1000).for_each(|_| assert_eq!(client.get("/", "").status(), 200)))
+        })
+        .collect();
+    wait_for("both serve", || (shop.v1.requests() > 50 && mortal.requests() > 50).then_some(()));
+    dead.store(true, Ordering::SeqCst);
+    mortal.stop();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    shop.wait_counted("v1", "2xx", "none", 4000);
+    assert_eq!(shop.proxy.rollout("shop").unwrap().endpoints["v1"], 2, "the slice says what it said");
+}
+
+/// Its host is gone, and nobody has taken it out of the slice.
+#[test]
+fn an_endpoint_that_does_not_even_refuse_is_passed_over() {
+    let (hole, shop) = (Hole::new(), Shop::open(Split::new(1, 100, 0)));
+    shop.folder.endpoints("shop-v1", &[hole.port(), shop.v1.port()]);
+    wait_for("two endpoints", || (shop.proxy.rollout("shop")?.endpoints["v1"] == 2).then_some(()));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = shop.client();
+            thread::spawn(move || {
+                let mut slow = 0;
+                for _ in 0..300 {
+                    let begun = Instant::now();
+                    assert_eq!(client.get("/", "").text(), "v1");
+                    slow += usize::from(begun.elapsed() >= Duration::from_millis(500));
+                }
+                client.send("POST / HTTP/1.1\r\nhost: shop\r\ncontent-length: 2\r\n\r\nhi");
+                assert_eq!(client.response().status(), 200, "nothing had been sent");
+                slow
+            })
+        })
+        .collect();
+    let slow: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    println!("{slow} of 2400 requests waited for the endpoint that is gone");
+    assert!((1..=24).contains(&slow), "{slow} slow requests");
+    shop.wait_counted("v1", "2xx", "none", 2408);
+}
+
+#[test]
+fn many_requests_at_once_wait_for_an_endpoint_that_is_gone_together() {
+    let (hole, shop) = (Hole::new(), Shop::open(Split::new(1, 100, 0)));
+    shop.folder.endpoints_of("shop-v1", &[hole.port()], ", appProtocol: kubernetes.io/h2c");
+    wait_for("the only endpoint is gone", || (shop.get("/").status() == 502).then_some(()));
+    let begun = Instant::now();
+    let clients: Vec<_> = (0..20)
+        .map(|_| {
+            let mut client = shop.client();
+            thread::spawn(move || assert_eq!(client.get("/", "").status(), 502))
+        })
+        .collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    let one_after_another = Duration::from_millis(3500) * 10;
+    assert!(begun.elapsed() < one_after_another, "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -8,6 +8,7 @@
     reason = "a test that can't go on fails"
 )]
 
+mod cut;
 mod drain;
 mod faults;
 mod harness;

@@ -1,9 +1,11 @@
 //! A backend that does as told.
 
-use std::net::{TcpListener, TcpStream};
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use super::message::{Client, Response};
 
@@ -11,13 +13,23 @@ use super::message::{Client, Response};
 type Behaviour = dyn Fn(&Response, &mut Client) -> bool + Send + Sync;
 
 pub struct Backend {
-    port: u16,
+    address: SocketAddr,
     requests: Arc<AtomicU64>,
     stopped: Arc<AtomicBool>,
     closed: Arc<AtomicU64>,
 }
 
 impl Backend {
+    /// Answers everything at an address with its name.
+    pub fn at(address: IpAddr, name: &'static str) -> Backend {
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
+        let behaviour = move |client: &mut Client| {
+            let read = client.try_read(true).is_some();
+            read && client.stream.write_all(answer.as_bytes()).is_ok()
+        };
+        Backend::listening(TcpListener::bind((address, 0)).unwrap(), behaviour)
+    }
+
     /// Answers everything with its name.
     pub fn named(name: &'static str) -> Backend {
         Backend::answering(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len()))
@@ -53,9 +65,15 @@ impl Backend {
 
     /// Does everything itself, from the request's head on.
     pub fn with_heads(behaviour: impl Fn(&mut Client) -> bool + Send + Sync + 'static) -> Backend {
+        Backend::listening(TcpListener::bind("127.0.0.1:0").unwrap(), behaviour)
+    }
+
+    fn listening(
+        listener: TcpListener,
+        behaviour: impl Fn(&mut Client) -> bool + Send + Sync + 'static,
+    ) -> Backend {
         let behaviour = move |_: &Response, client: &mut Client| behaviour(client);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let address = listener.local_addr().unwrap();
         let (requests, stopped) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
         let closed = Arc::<AtomicU64>::default();
         let accepting = Accepting {
@@ -65,11 +83,11 @@ impl Backend {
         };
         let over = Arc::clone(&stopped);
         thread::spawn(move || accepting.run(&listener, &over));
-        Backend { port, requests, stopped, closed }
+        Backend { address, requests, stopped, closed }
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
     pub fn requests(&self) -> u64 {
@@ -84,8 +102,9 @@ impl Backend {
     /// Stops listening; connections go on.
     pub fn stop(&self) {
         if !self.stopped.swap(true, Ordering::SeqCst) {
-            TcpStream::connect(("127.0.0.1", self.port)).ok();
-            while TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            let connect = || TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+            connect().ok();
+            while connect().is_ok() {
                 thread::yield_now();
             }
         }
@@ -128,4 +147,27 @@ impl Accepting {
 
 fn wait_for_bytes(stream: &TcpStream) -> bool {
     stream.peek(&mut [0]).is_ok_and(|read| read > 0)
+}
+
+/// An address that swallows attempts to connect, as one does whose host is gone: its queue is full.
+pub struct Hole {
+    listener: socket2::Socket,
+    _queued: Vec<TcpStream>,
+}
+
+impl Hole {
+    pub fn new() -> Hole {
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(300)).ok();
+        let queued = std::iter::from_fn(connect).take(16).collect::<Vec<_>>();
+        assert!(queued.len() < 16, "the queue is never full");
+        Hole { listener, _queued: queued }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.listener.local_addr().unwrap().as_socket().unwrap().port()
+    }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use apiserver::{ApiServer, Fault};
-pub use backend::Backend;
+pub use backend::{Backend, Hole};
 pub use folder::{Folder, Split};
 pub use message::{Client, Response, get};
 pub use proxy::Proxy;
