@@ -77,6 +77,7 @@ pub fn report(account: Account<'_>, before: &RolloutStatus) -> RolloutStatus {
         measurements: measurements(account, before),
         decisions: state.decisions.iter().map(DecisionRecord::from).collect(),
         revisions,
+        worked_on: None,
         machine: serde_json::to_value(state).ok(),
     };
     let standing = Standing::of(account, &status, before);

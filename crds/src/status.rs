@@ -74,6 +74,10 @@ pub struct RolloutStatus {
     /// The revisions that exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revisions: Vec<RevisionStatus>,
+    /// While the spec is refused: the one before, which is worked on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "opaque")]
+    pub worked_on: Option<Value>,
     /// The rollout machine's own memory. Not for reading, and never to be edited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "opaque")]

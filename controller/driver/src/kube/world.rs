@@ -15,8 +15,8 @@ use penstock_core::split::Weight;
 use penstock_core::state::State;
 use penstock_core::time::Time;
 use penstock_crds::{
-    API_VERSION, Account, Admitted, Facts, KIND, Refusal, Rollout, RolloutStatus, Sticky, Trouble, admit,
-    barred, report,
+    API_VERSION, Account, Admitted, Facts, KIND, Refusal, Rollout, RolloutSpec, RolloutStatus, Sticky,
+    Trouble, admit, barred, report,
 };
 use penstock_proxy_api::{Status, object};
 use penstock_routers::apex::Apex;
@@ -57,6 +57,8 @@ pub(super) struct KubeWorld {
     key: RolloutName,
     rollout: Rollout,
     admitted: Admitted,
+    /// The spec that was admitted.
+    spec: RolloutSpec,
     /// Why its present text is refused: an earlier one holds.
     problem: Option<String>,
     port: u16,
@@ -88,7 +90,7 @@ impl KubeWorld {
         bell: Arc<Bell>,
     ) -> Result<(KubeWorld, State), Unfit> {
         let rollout = typed(entry)?;
-        let admitted = admit(&rollout).map_err(|refusals| Unfit::Refused(words(&refusals)))?;
+        let (admitted, spec, problem) = fit(&rollout)?;
         let port = port(&cluster, &key).ok_or(Unfit::NoPort)?;
         let status = rollout.status.clone().unwrap_or_default();
         let state = remembered(&status);
@@ -98,7 +100,8 @@ impl KubeWorld {
             key,
             rollout,
             admitted,
-            problem: None,
+            spec,
+            problem,
             port,
             saved: plain(&status),
             status,
@@ -131,7 +134,9 @@ impl KubeWorld {
         };
         if rollout.metadata.generation != self.rollout.metadata.generation {
             match admit(&rollout) {
-                Ok(admitted) => (self.admitted, self.problem) = (admitted, None),
+                Ok(admitted) => {
+                    (self.admitted, self.spec, self.problem) = (admitted, rollout.spec.clone(), None);
+                }
                 Err(refusals) => self.problem = Some(words(&refusals)),
             }
         }
@@ -446,6 +451,8 @@ impl KubeWorld {
             now: record.now,
         };
         let mut status = report(account, &self.status);
+        // A controller that comes after this one goes on with it, too.
+        status.worked_on = self.problem.as_ref().and_then(|_| serde_json::to_value(&self.spec).ok());
         let pods = self.cluster.pods.all(&self.key);
         for revision in &mut status.revisions {
             let name = object::backend_of(&self.key.name, &revision.name);
@@ -626,6 +633,22 @@ pub(super) async fn put_status(
         serde_json::from_value(body).map_err(|e| CallError { kind: Kind::Invalid, why: e.to_string() })?;
     let api = cluster.rollouts_in(&key.namespace);
     call(&cluster.metrics, api.replace_status(&key.name, &PostParams::default(), &object)).await
+}
+
+/// What is worked on: the spec as it stands, or, where that is refused, the one before that the status has kept.
+fn fit(rollout: &Rollout) -> Result<(Admitted, RolloutSpec, Option<String>), Unfit> {
+    let refusals = match admit(rollout) {
+        Ok(admitted) => return Ok((admitted, rollout.spec.clone(), None)),
+        Err(refusals) => words(&refusals),
+    };
+    let before = rollout.status.as_ref().and_then(|status| status.worked_on.clone());
+    let before = before.and_then(|spec| serde_json::from_value::<RolloutSpec>(spec).ok());
+    let admitted = before.and_then(|spec| {
+        let before = Rollout { spec, ..rollout.clone() };
+        Some((admit(&before).ok()?, before.spec))
+    });
+    let Some((admitted, spec)) = admitted else { return Err(Unfit::Refused(refusals)) };
+    Ok((admitted, spec, Some(refusals)))
 }
 
 /// A Rollout as the API has it. What has no such form is refused: it was stored under another definition.
