@@ -13,6 +13,9 @@ use super::place::Where;
 /// Where a pod finds its own namespace.
 const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
+/// The image of the routers when nobody names one: as old as this command.
+pub(super) const ROUTER_IMAGE: &str = concat!("ghcr.io/penstock/penstock-proxy:", env!("CARGO_PKG_VERSION"));
+
 #[derive(Debug, Args)]
 #[command(
     after_help = "Several of them may run: one leads, by the Lease penstock-controller in its namespace, the others stand by. \
@@ -36,7 +39,7 @@ pub(super) struct Controller {
     #[arg(long, env = "PENSTOCK_NAME")]
     name: Option<String>,
     /// The image of the routers
-    #[arg(long, value_name = "IMAGE", env = "PENSTOCK_ROUTER_IMAGE", default_value = concat!("ghcr.io/penstock/penstock-proxy:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, value_name = "IMAGE", env = "PENSTOCK_ROUTER_IMAGE", default_value = ROUTER_IMAGE)]
     router_image: String,
     /// Routers of each namespace
     #[arg(long, value_name = "N", env = "PENSTOCK_ROUTER_REPLICAS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]

@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod controller;
 mod get;
+mod install;
 pub(crate) mod local;
 mod order;
 pub(crate) mod paint;
@@ -49,6 +50,8 @@ enum Command {
     Local(local::Local),
     /// Look after the Rollouts of a cluster
     Controller(controller::Controller),
+    /// Print what a cluster needs for Penstock: the definition of Rollouts, rights, the controller
+    Install(install::Install),
     /// Show what it does, in about a minute: a good release, one that fails, one that is slow
     Demo(demo::Demo),
     /// Show Rollouts: revisions, pods, weights, the step and the verdicts
@@ -69,7 +72,10 @@ enum Command {
     Undo(order::Undo),
     /// Check Rollouts in files without applying them
     Check(check::Check),
-    /// The service that the demo releases, as PORT, REVISION_NAME, FAIL_SHARE, SLOW_SHARE and SLOW_MS say
+    /// Clients of a service, to try a release on: a line about their requests every 5 seconds
+    #[command(hide = true)]
+    DemoClients(demo::clients::Clients),
+    /// The service that the demo releases, as HOST, PORT, REVISION_NAME, FAIL_SHARE, SLOW_SHARE and SLOW_MS say
     #[command(hide = true)]
     DemoService,
     /// Print the version
@@ -106,6 +112,7 @@ fn run(place: &Where, command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Local(local) => local.run(place),
         Command::Controller(controller) => controller.run(place),
+        Command::Install(install) => install.run(),
         Command::Demo(demo) => demo.run(),
         Command::Get(get) => get.run(place),
         Command::Why(why) => why.run(place),
@@ -116,6 +123,7 @@ fn run(place: &Where, command: Command) -> anyhow::Result<Exit> {
         Command::Retry(order) => order.run(place, OrderKind::Retry),
         Command::Undo(undo) => undo.run(place),
         Command::Check(check) => check.run(),
+        Command::DemoClients(clients) => clients.run().map(|()| Exit::Good),
         Command::DemoService => crate::demo::service::main().map(|()| Exit::Good),
         Command::Version => version::run(),
         Command::Completions(completions) => completions.run::<Cli>(),

@@ -31,6 +31,8 @@ pub(crate) struct Traffic {
     pub(crate) rate: u32,
     /// Most requests under way; those beyond are counted and not sent.
     pub(crate) in_flight: usize,
+    /// Connections that are kept for further requests.
+    pub(crate) kept: usize,
     /// A request without an answer after so long has failed.
     pub(crate) timeout: Duration,
     /// A request that takes longer is slow.
@@ -59,7 +61,7 @@ impl Load {
     pub(crate) fn start(window: &str, traffic: Traffic) -> Load {
         let in_flight = u32::try_from(traffic.in_flight).unwrap_or(u32::MAX);
         let shared = Arc::new(Shared {
-            client: client(traffic.in_flight),
+            client: client(traffic.kept),
             begun: Instant::now(),
             places: Semaphore::new(traffic.in_flight.min(Semaphore::MAX_PERMITS)),
             account: Mutex::new(Account::new(window, traffic.slow)),
@@ -166,12 +168,12 @@ fn revision_in(headers: &HeaderMap) -> Option<String> {
     Some(name.chars().take(63).collect())
 }
 
-fn client(idle: usize) -> Client<HttpConnector, Empty<Bytes>> {
+fn client(kept: usize) -> Client<HttpConnector, Empty<Bytes>> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(Duration::from_secs(2)));
     Client::builder(TokioExecutor::new())
-        .pool_max_idle_per_host(idle)
+        .pool_max_idle_per_host(kept)
         .pool_idle_timeout(Duration::from_secs(10))
         .pool_timer(TokioTimer::new())
         .build(connector)
@@ -194,6 +196,7 @@ mod tests {
             url,
             rate,
             in_flight: 256,
+            kept: 256,
             timeout: Duration::from_secs(5),
             slow: Duration::from_millis(100),
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 mod claims;
+pub(crate) mod clients;
 pub(crate) mod load;
 mod play;
 mod screen;
@@ -98,7 +99,8 @@ impl Demo {
             bail!("the first version did not get ready: see {}", log_in(dir).display());
         }
         let url = address.parse().context("the demo's own address")?;
-        let traffic = Traffic { url, rate: self.rate, in_flight: IN_FLIGHT, timeout: TIMEOUT, slow: SLOW };
+        let (in_flight, kept) = (IN_FLIGHT, IN_FLIGHT);
+        let traffic = Traffic { url, rate: self.rate, in_flight, kept, timeout: TIMEOUT, slow: SLOW };
         let load = Load::start(first.scene.version, traffic);
         let ended = play.releases(&load).await?;
         let account = load.stop().await;

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub(crate) struct Settings {
     /// What it calls itself: `REVISION_NAME`, else `PENSTOCK_REVISION`.
     pub(crate) name: HeaderValue,
-    /// Where it listens on 127.0.0.1: `PORT`.
+    /// Where it listens: `HOST`, 127.0.0.1 when left out.
+    pub(crate) host: IpAddr,
+    /// And at which port: `PORT`.
     pub(crate) port: u16,
     /// Share of the requests that it answers with 500: `FAIL_SHARE`, 0 to 1.
     pub(crate) fail_share: f64,
@@ -50,8 +52,8 @@ pub(crate) fn main() -> Result<()> {
 /// Serves as the environment says, until SIGTERM or Ctrl-C; what is under way is finished first.
 async fn run() -> Result<()> {
     let settings = Settings::from(|name| std::env::var(name).ok())?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, settings.port)).await;
-    let listener = listener.with_context(|| format!("listen on 127.0.0.1:{}", settings.port))?;
+    let address = SocketAddr::from((settings.host, settings.port));
+    let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
     serve(listener, settings, crate::cli::local::interrupted()).await;
     Ok(())
 }
@@ -63,6 +65,7 @@ impl Settings {
         let name = name.unwrap_or_else(|| "unknown".to_owned());
         Ok(Settings {
             name: HeaderValue::from_str(&name).with_context(|| format!("REVISION_NAME is `{name}`"))?,
+            host: host(&variable)?,
             port: number(&variable, "PORT", None)?,
             fail_share: share(&variable, "FAIL_SHARE")?,
             slow_share: share(&variable, "SLOW_SHARE")?,
@@ -129,6 +132,11 @@ fn share(variable: &impl Fn(&str) -> Option<String>, name: &str) -> Result<f64> 
         bail!("{name} is {share}: write a share from 0 to 1");
     }
     Ok(share)
+}
+
+fn host(variable: &impl Fn(&str) -> Option<String>) -> Result<IpAddr> {
+    let Some(text) = variable("HOST") else { return Ok(Ipv4Addr::LOCALHOST.into()) };
+    text.parse().with_context(|| format!("HOST is `{text}`: write an address, for instance 0.0.0.0"))
 }
 
 fn number<T: FromStr>(
@@ -207,7 +215,8 @@ pub(crate) mod tests {
 
     #[test]
     fn settings_that_make_no_sense_are_named() {
-        for (name, value) in [("FAIL_SHARE", "1.5"), ("SLOW_SHARE", "NaN"), ("SLOW_MS", "1s"), ("PORT", "x")]
+        for (name, value) in
+            [("FAIL_SHARE", "1.5"), ("SLOW_SHARE", "NaN"), ("SLOW_MS", "1s"), ("PORT", "x"), ("HOST", "here")]
         {
             let variable = |asked: &str| match asked {
                 _ if asked == name => Some(value.to_owned()),
