@@ -100,6 +100,11 @@ fn table() -> Vec<(&'static str, (String, Value))> {
         ("a pause that is a text", steps(json!([{"pause": "5m"}]))),
         ("steps that are no list", steps(json!({"setWeight": 5}))),
         ("too many steps", steps(json!(vec![json!({"setWeight": 5}); 101]))),
+        ("pods beyond the replicas as a text", canary("maxSurge", json!("two"))),
+        ("pods beyond the replicas without percent", canary("maxSurge", json!("25"))),
+        ("fewer pods than none beyond the replicas", canary("maxSurge", json!(-1))),
+        ("no room at all", canary("maxSurge", json!(0))),
+        ("more pods missing than there are", canary("maxUnavailable", json!("101%"))),
         ("another strategy", ("/spec/strategy".into(), json!({"blueGreen": {}}))),
         // Marks and stickiness.
         ("marks without header", canary("marks", json!({"value": "x"}))),

@@ -40,6 +40,9 @@ pub struct State {
     pub findings: Vec<Finding>,
     /// When the router's object was put right last.
     pub repaired: Option<Time>,
+    /// The split with which pods of the stable revision were lent to the canary last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lent: Option<Generation>,
 }
 
 /// A revision on its way to 100 %.

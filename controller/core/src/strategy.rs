@@ -25,6 +25,12 @@ pub struct Strategy {
     pub analysis: Analysis,
     /// A release that waits longer than this for pods or for acknowledgement is aborted.
     pub progress_deadline: Duration,
+    /// Pods that may exist beyond `replicas` at the same time; stable lends its own where they do not suffice. `None`: as
+    /// many as it takes.
+    pub max_surge: Option<u32>,
+    /// Pods that stable may lend beyond those that its share of the traffic does not need. Without `max_surge` nothing
+    /// is lent.
+    pub max_unavailable: u32,
     /// How many old revisions are kept for `undo`, beside stable and canary.
     pub history_limit: usize,
 }

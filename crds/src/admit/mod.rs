@@ -2,6 +2,7 @@
 
 mod analysis;
 mod pods;
+mod room;
 mod source;
 mod steps;
 mod strategy;
@@ -128,9 +129,9 @@ fn admit_typed(rollout: &Rollout, refusals: &mut Refusals) -> Option<Admitted> {
     let (namespace, name) = (namespace(rollout, refusals), name(rollout, refusals));
     let pods = pods::admit(spec, refusals);
     let (service, timeout) = (pods::service(spec, refusals), strategy::timeout(spec, refusals));
-    let way = strategy::admit(spec, refusals);
+    let (way, room) = (strategy::admit(spec, refusals), room::admit(spec, refusals));
     let analysis = analysis::admit(spec.analysis.as_ref(), refusals);
-    let (pods, way, (source, analysis)) = (pods?, way?, analysis?);
+    let (pods, way, room, (source, analysis)) = (pods?, way?, room?, analysis?);
     let strategy = Strategy {
         revision: pods.revision,
         replicas: pods.replicas,
@@ -139,6 +140,8 @@ fn admit_typed(rollout: &Rollout, refusals: &mut Refusals) -> Option<Admitted> {
         marks_canary: way.marks.is_some(),
         analysis,
         progress_deadline: way.progress_deadline,
+        max_surge: room.surge,
+        max_unavailable: room.unavailable,
         history_limit: way.history_limit,
     };
     let (marks, sticky) = (way.marks, way.sticky);

@@ -3,6 +3,7 @@
 // The schema derive makes a private copy of each type.
 #![allow(unreachable_pub)]
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,10 @@ pub struct StrategySpec {
 /// Traffic moves to the new revision step by step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.maxSurge) || !(string(self.maxSurge) in ['0', '0%']) || (has(self.maxUnavailable) && !(string(self.maxUnavailable) in ['0', '0%']))")
+        .message("with maxSurge 0 no pod could ever be started: write maxUnavailable: 1")
+)]
 pub struct CanarySpec {
     /// The steps. When left out: 10, 25, 50, 75 and 100 %, with 5 minutes after each.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,6 +35,16 @@ pub struct CanarySpec {
             .message("weights never fall along the steps: write them in rising order")
     )]
     pub steps: Option<Vec<StepSpec>>,
+    /// Pods that may exist beyond `spec.replicas`: a number, or a percentage of them, rounded up. When left out: as many
+    /// as it takes, and the stable revision keeps all of its pods, so that an abort finds them. Else it lends those that
+    /// its share of the traffic does not need, once every proxy applies that share. An abort takes the traffic back at
+    /// once all the same, and what was lent after it. A step for which there is no room waits, and says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_surge: Option<IntOrString>,
+    /// With `maxSurge`: pods that may be missing of those that the traffic needs, as a number, or as a percentage of
+    /// `spec.replicas`, rounded down. 0 when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_unavailable: Option<IntOrString>,
     /// Requests with this header go to the canary throughout a release.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub marks: Option<MarksSpec>,

@@ -73,15 +73,6 @@ impl Turn<'_> {
         self.seen.proxies.is_some() && !self.acknowledged()
     }
 
-    /// Ready pods that carry the weight that the release is to have next, or as many as its steps ask for.
-    pub(super) fn pods_needed(&self, release: &Release) -> u32 {
-        if self.state.stable.is_none() {
-            return self.strategy.replicas;
-        }
-        let goal = release.goal(self.state.split.weight(&release.revision));
-        release.scale().pods(goal, self.strategy.replicas)
-    }
-
     pub(super) fn pods_missing(&self, release: &Release) -> String {
         let (ready, needed) = (self.ready(&release.revision), self.pods_needed(release));
         let trouble = self
@@ -89,7 +80,8 @@ impl Turn<'_> {
             .and_then(|p| p.trouble.as_ref())
             .map(|t| format!("; {t}"))
             .unwrap_or_default();
-        format!("{ready} of {needed} pods of revision {} are ready{trouble}", release.revision)
+        let room = self.room_missing(release).map(|why| format!("; {why}")).unwrap_or_default();
+        format!("{ready} of {needed} pods of revision {} are ready{room}{trouble}", release.revision)
     }
 
     pub(super) fn proxies_missing(&self) -> String {

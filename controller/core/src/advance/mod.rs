@@ -6,6 +6,7 @@ mod moves;
 mod orders;
 mod plan;
 mod repair;
+mod room;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

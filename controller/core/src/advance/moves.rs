@@ -225,6 +225,7 @@ impl Turn<'_> {
     fn complete(&mut self, why: &str) {
         let Some(release) = self.end_release() else { return };
         let canary = release.revision;
+        self.state.lent = None;
         if let Some(old) = self.state.stable.replace(canary.clone()) {
             self.state.history.retain(|r| *r != old && *r != canary);
             self.state.history.insert(0, old);

@@ -74,7 +74,17 @@ impl Turn<'_> {
         let revision = self.end_release().map_or_else(|| self.wanted().clone(), |r| r.revision);
         self.state.refused = Some(Refused { revision: revision.clone(), why: why.into(), at: self.now });
         self.all_to_stable();
-        self.decide(What::Aborted, Some(revision), who, why);
+        self.decide(What::Aborted, Some(revision), who, format!("{why}{}", self.lent_pods()));
+    }
+
+    /// What was lent comes back after the traffic: that is told.
+    fn lent_pods(&self) -> String {
+        let stable = self.state.stable.as_ref().filter(|_| self.state.lent.is_some());
+        let (replicas, ready) = (self.strategy.replicas, stable.map(|stable| self.ready(stable)));
+        let lent = ready.filter(|ready| *ready < replicas);
+        let told =
+            |ready| format!("; {ready} of {replicas} stable pods are ready, the others are on their way");
+        lent.map(told).unwrap_or_default()
     }
 
     fn promote(&mut self, order: &Order) -> Result<(), Refusal> {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::room::Target;
 use super::{LOOK_AGAIN, MACHINE, Turn};
 use crate::decision::{Action, What};
 use crate::observation::{Pods, Route};
 use crate::revision::Revision;
-use crate::split::Generation;
 use crate::state::Cause;
 use crate::strategy::Step;
 use crate::time::Time;
@@ -30,16 +30,23 @@ impl Turn<'_> {
         matches!(&self.seen.route, Route::Found(found) if *found == self.state.split)
     }
 
-    /// Stable has all its pods at any time, so that an abort needs nobody; the canary what its weight needs.
-    fn scale_up(&self, revisions: &BTreeMap<Revision, Pods>) -> Vec<Action> {
-        let stable = self.state.stable.iter().map(|r| (r, self.strategy.replicas, Generation::default()));
-        let canary = self.state.release.iter().map(|r| (&r.revision, self.pods_needed(r), r.generation));
-        let stands = |revision: &Revision, replicas: u32, since: Generation| {
-            revisions.get(revision).is_some_and(|pods| pods.scale == replicas && pods.generation >= since)
+    fn scale_up(&mut self, revisions: &BTreeMap<Revision, Pods>) -> Vec<Action> {
+        let stable = self.state.stable.as_ref().map(|r| (r.clone(), self.stable_target(r, revisions)));
+        if stable.as_ref().is_some_and(|(_, target)| target.pods < self.strategy.replicas) {
+            self.state.lent = Some(self.state.split.generation);
+        }
+        let canary = self.state.release.as_ref().map(|r| {
+            let pods = self.canary_target(r, revisions);
+            (r.revision.clone(), Target { pods, since: r.generation })
+        });
+        // No room is no order: one to have no pods could come late, when there is room and traffic.
+        let canary = canary.filter(|(_, target)| target.pods > 0 || self.strategy.replicas == 0);
+        let stands = |revision: &Revision, target: &Target| {
+            let right = |pods: &Pods| pods.scale == target.pods && pods.generation >= target.since;
+            revisions.get(revision).is_some_and(right)
         };
-        let wanted =
-            stable.chain(canary).filter(|(revision, replicas, since)| !stands(revision, *replicas, *since));
-        wanted.map(|(revision, replicas, _)| self.scale(revision, replicas)).collect()
+        let wanted = stable.into_iter().chain(canary).filter(|(revision, target)| !stands(revision, target));
+        wanted.map(|(revision, target)| self.scale(&revision, target.pods)).collect()
     }
 
     fn scale(&self, revision: &Revision, replicas: u32) -> Action {

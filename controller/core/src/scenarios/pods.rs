@@ -1,6 +1,6 @@
 //! How many pods a canary has, and when they count.
 
-use super::stage::{Stage, pause, weight};
+use super::stage::{Stage, pause, rev, weight};
 use crate::decision::What;
 use crate::split::Weight;
 use crate::state::Cause;
@@ -100,4 +100,137 @@ fn another_number_of_pods_in_mid_release_is_followed_at_the_same_weight() {
     stage.strategy.replicas = 0;
     stage.run(3);
     assert_eq!(stage.scale("v2"), 0, "nothing is asked for");
+}
+
+/// A release from its beginning to its end, with so many pods; what is told when it is aborted.
+fn released(replicas: u32, surge: Option<u32>, unavailable: u32, weights: &[u8]) -> (Stage, Option<String>) {
+    let mut stage = Stage::new();
+    stage.strategy.replicas = replicas;
+    (stage.strategy.max_surge, stage.strategy.max_unavailable) = (surge, unavailable);
+    stage.strategy.steps = weights.iter().flat_map(|percent| [weight(*percent), pause(2)]).collect();
+    stage.run(5).apply("v2");
+    for _ in 0..600 {
+        if stage.stable() == "v2" || stage.state.refused.is_some() {
+            break;
+        }
+        stage.turn();
+        let most = replicas + surge.unwrap_or(replicas);
+        let pods: u32 = stage.pods.values().map(|pods| pods.scale.max(pods.present)).sum();
+        assert!(pods <= most, "{pods} pods where {most} are allowed: {:?}", stage.pods);
+        let ready: u32 = stage.pods.values().map(|pods| pods.ready).sum();
+        assert!(ready >= replicas - unavailable.min(replicas), "{ready} of {replicas}: {:?}", stage.pods);
+        let share = stage.state.split.weight(&rev("v1")).of(replicas);
+        assert!(stage.scale("v1") >= share.saturating_sub(unavailable), "{:?}", stage.pods);
+    }
+    let why = stage.state.refused.as_ref().map(|refused| refused.why.clone());
+    (stage, why)
+}
+
+#[test]
+fn without_max_surge_stable_lends_nothing() {
+    let mut stage = Stage::new();
+    stage.strategy.max_unavailable = 3;
+    stage.apply("v2").until_weight(100);
+    assert_eq!((stage.scale("v1"), stage.scale("v2")), (4, 4));
+}
+
+#[test]
+fn within_max_surge_a_release_goes_to_its_end_with_pods_that_stable_lends() {
+    for (replicas, surge, unavailable) in [
+        (1, 1, 0),
+        (4, 1, 0),
+        (4, 2, 0),
+        (4, 4, 0),
+        (10, 3, 0),
+        (10, 9, 2),
+        (4, 0, 2),
+        (5, 1, 1),
+        (40, 10, 0),
+    ] {
+        let (mut stage, aborted) = released(replicas, Some(surge), unavailable, &[10, 25, 50, 75]);
+        assert_eq!(aborted, None, "{replicas} {surge} {unavailable}");
+        stage.run(5);
+        assert_eq!((stage.scale("v2"), stage.scale("v1")), (replicas, 0));
+    }
+}
+
+#[test]
+fn with_as_much_room_as_pods_nothing_is_lent() {
+    let (stage, aborted) = released(4, Some(4), 0, &[50]);
+    assert_eq!((aborted, stage.state.lent), (None, None));
+}
+
+#[test]
+fn a_step_too_large_for_max_surge_holds_with_what_to_write_and_ends_by_the_deadline() {
+    let mut stage = Stage::new();
+    stage.strategy.max_surge = Some(1);
+    stage.strategy.steps = vec![weight(25), pause(2), weight(75)];
+    stage.apply("v2").until_weight(25).run(20);
+    assert_eq!((stage.weight(), stage.cause()), (25, Some(Cause::Pods)));
+    let told = "2 of 3 pods of revision v2 are ready; 3 pods of it and 3 that the stable revision needs are more than \
+                the 5 that maxSurge allows: write smaller steps, or a larger maxSurge or maxUnavailable";
+    assert_eq!(stage.why(), told);
+    stage.until("the abort", |s| s.state.refused.is_some()).run(5);
+    assert!(stage.last(What::Aborted).why.contains("maxSurge"), "{}", stage.last(What::Aborted).why);
+    assert_eq!((stage.sent("v1"), stage.scale("v1"), stage.scale("v2")), (100, 4, 0));
+}
+
+#[test]
+fn stable_lends_nothing_of_a_share_that_is_not_acknowledged() {
+    let mut stage = Stage::new();
+    stage.strategy.max_surge = Some(1);
+    stage.strategy.steps = vec![weight(25), pause(2), weight(50), Step::Pause(None)];
+    stage.apply("v2").until_weight(25);
+    stage.deaf = true;
+    stage.until_weight(50);
+    let lent = stage.scale("v1");
+    stage.run(20);
+    assert_eq!((lent, stage.scale("v1")), (3, 3), "the proxies may still send it three quarters");
+    stage.deaf = false;
+    stage.acknowledge();
+    stage.run(5);
+    assert_eq!(stage.scale("v1"), 3, "two would do, and nobody needs the third");
+}
+
+#[test]
+fn an_abort_takes_the_traffic_back_at_once_and_what_was_lent_with_it() {
+    let mut stage = Stage::new();
+    stage.strategy.max_surge = Some(1);
+    stage.strategy.steps = vec![weight(25), pause(2), weight(50), pause(2), weight(75), Step::Pause(None)];
+    stage.apply("v2").until_weight(75);
+    assert_eq!((stage.scale("v1"), stage.scale("v2")), (2, 3));
+    let lent = stage.state.split.generation;
+    stage.order(crate::observation::OrderKind::Abort).run(1);
+    assert_eq!((stage.sent("v1"), stage.scale("v1")), (100, 4));
+    assert!(stage.pods[&rev("v1")].generation > lent, "no late order of the release can lend again");
+    let why = &stage.last(What::Aborted).why;
+    assert!(why.ends_with("; 2 of 4 stable pods are ready, the others are on their way"), "{why}");
+}
+
+#[test]
+fn what_was_lent_comes_back_when_the_room_is_no_longer_bounded() {
+    let mut stage = Stage::new();
+    stage.strategy.max_surge = Some(1);
+    stage.strategy.steps = vec![weight(25), pause(2), weight(50), Step::Pause(None)];
+    stage.apply("v2").until_weight(50);
+    assert_eq!(stage.scale("v1"), 3);
+    stage.strategy.max_surge = None;
+    stage.run(3);
+    assert_eq!((stage.scale("v1"), stage.weight()), (4, 50));
+    let next = stage.turn();
+    assert_eq!(next.actions, vec![], "and then nothing is left to do");
+}
+
+#[test]
+fn v3_waits_for_room_until_the_pods_of_v2_are_gone() {
+    let mut stage = Stage::new();
+    stage.strategy.max_surge = Some(1);
+    stage.strategy.steps = [25, 50, 75].into_iter().flat_map(|percent| [weight(percent), pause(2)]).collect();
+    stage.apply("v2").until_weight(25);
+    stage.deaf = true;
+    stage.apply("v3").run(10);
+    assert_eq!((stage.scale("v1"), stage.scale("v2"), stage.scale("v3")), (4, 1, 0));
+    stage.deaf = false;
+    stage.acknowledge();
+    stage.until("the end", |s| s.stable() == "v3");
 }

@@ -273,6 +273,8 @@ fn strategy() -> Strategy {
             metrics: vec![Metric { name: "errors".into(), check: Check::ErrorRate { max: 0.01 } }],
         },
         progress_deadline: Duration::from_secs(60),
+        max_surge: None,
+        max_unavailable: 0,
         history_limit: 2,
     }
 }

@@ -1,11 +1,14 @@
 //! The promises, checked against what is really so, not against what anyone was told.
 
+use std::collections::BTreeMap;
+
 use super::world::{Look, Nature, World};
-use crate::decision::{Decision, What};
+use crate::advance::Next;
+use crate::decision::{Action, Decision, What};
 use crate::revision::Revision;
 use crate::split::Weight;
 use crate::state::State;
-use crate::strategy::{CanaryScale, Step};
+use crate::strategy::{CanaryScale, Step, Strategy};
 
 type Checked = Result<(), String>;
 
@@ -43,6 +46,30 @@ pub(super) fn saved(world: &mut World, before: &State, look: &Look) -> Checked {
     new.iter().try_for_each(|decision| healthy_is_not_aborted(world, decision))
 }
 
+/// Stable lends no pods that a proxy still needs, and a canary gets none that there is no room for.
+pub(super) fn room(world: &World, next: &Next) -> Checked {
+    let Strategy { replicas, max_surge, max_unavailable, .. } = world.strategy;
+    let (Some(surge), Some(stable)) = (max_surge, &next.state.stable) else { return Ok(()) };
+    let canary = next.state.release.as_ref().map(|r| &r.revision);
+    let mut pods: BTreeMap<Revision, u32> =
+        world.pods.iter().map(|(revision, pods)| (revision.clone(), pods.scale.max(pods.present))).collect();
+    let mut grows = false;
+    for action in &next.actions {
+        let Action::Scale { revision, replicas: target, .. } = action else { continue };
+        let before = world.pods.get(revision).map_or(0, |p| p.scale);
+        let there = pods.entry(revision.clone()).or_default();
+        *there = (*there).max(*target);
+        grows |= canary == Some(revision) && *target > before;
+        let lends = revision == stable && *target < before.min(replicas) && !world.edits;
+        for proxy in world.proxies.iter().filter(|_| lends) {
+            let needed = proxy.split.weight(stable).of(replicas).saturating_sub(max_unavailable);
+            holds(*target >= needed, || format!("{stable} lends down to {target} of {needed} pods"))?;
+        }
+    }
+    let all: u32 = pods.values().sum();
+    holds(!grows || all <= replicas + surge, || format!("{all} pods, {replicas} + {surge} are allowed"))
+}
+
 fn whole_split(after: &State) -> Checked {
     let sum: u32 = after.split.weights.values().map(|w| u32::from(w.percent())).sum();
     holds(sum == 100 || after.split.weights.is_empty(), || format!("the weights add up to {sum}"))
@@ -69,7 +96,7 @@ fn raise(world: &World, before: &State, after: &State, look: &Look) -> Checked {
         }
         let ready = look.ready.get(revision).copied().unwrap_or(0);
         let first = before.stable.is_none();
-        let needed = if first { 1 } else { enough(after, to, look.replicas) };
+        let needed = if first { 1 } else { enough(after, to, look) };
         holds(ready >= needed, || {
             format!("{revision} rose from {from} to {to} with {ready} of {needed} pods ready")
         })?;
@@ -88,14 +115,17 @@ fn raise(world: &World, before: &State, after: &State, look: &Look) -> Checked {
 }
 
 /// Pods for a weight: its share, unless a step that the release has reached says how many.
-fn enough(after: &State, to: Weight, replicas: u32) -> u32 {
+fn enough(after: &State, to: Weight, look: &Look) -> u32 {
+    if to == Weight::ALL {
+        return look.replicas.saturating_sub(look.missing).max(1);
+    }
     let reached = after.release.iter().flat_map(|r| r.steps.iter().take(r.step + 1));
     let mut scale =
         reached.filter_map(|s| if let Step::SetCanaryScale(scale) = s { Some(scale) } else { None });
     match scale.next_back() {
-        Some(CanaryScale::Pods(pods)) if to < Weight::ALL => *pods,
-        Some(CanaryScale::Weight(share)) if to < Weight::ALL => share.of(replicas).max(1),
-        Some(_) | None => to.of(replicas).max(1),
+        Some(CanaryScale::Pods(pods)) => *pods,
+        Some(CanaryScale::Weight(share)) => share.of(look.replicas).max(1),
+        Some(CanaryScale::MatchTraffic) | None => to.of(look.replicas).max(1),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::checks;
 use super::proxy::counted;
 use super::world::{Late, Look, Nature, World};
 use crate::advance::{questions, step_under};
@@ -10,7 +11,7 @@ use crate::decision::Action;
 use crate::observation::{Observation, Route};
 use crate::sample::{Answer, NoData, Question, Reading, Sample};
 use crate::state::State;
-use crate::strategy::Check;
+use crate::strategy::{Check, Strategy};
 
 /// What a controller keeps from turn to turn.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +40,7 @@ impl World {
         let next = step_under(self.promise.rules, &strategy, &state, &observation, self.now);
         let busy = next.state != state || !next.actions.is_empty();
         self.quiet = if busy { 0 } else { self.quiet + 1 };
+        checks::room(self, &next)?;
         let saved = next.state == state || self.store(read, next.state)?;
         if saved { self.act(next.actions) } else { Ok(()) }
     }
@@ -46,7 +48,8 @@ impl World {
     /// Saves, with what can go wrong. True: it is known to be saved.
     fn store(&mut self, read: u64, state: State) -> Result<bool, String> {
         let ready = self.pods.iter().map(|(r, p)| (r.clone(), p.ready)).collect();
-        let look = Look { ready, replicas: self.strategy.replicas };
+        let Strategy { replicas, max_surge, max_unavailable, .. } = self.strategy;
+        let look = Look { ready, replicas, missing: max_surge.map_or(0, |_| max_unavailable) };
         if self.strike("save lost") {
             return Ok(false);
         }

@@ -38,10 +38,11 @@ impl World {
             self.edit();
         }
         if self.strike("spec changes") {
-            match self.rng.u8(0..4) {
+            match self.rng.u8(0..5) {
                 0 => self.strategy.paused = !self.strategy.paused,
                 1 => self.strategy.replicas = self.rng.u32(1..=6),
                 2 => self.strategy.steps = steps(&mut self.rng),
+                3 => (self.strategy.max_surge, self.strategy.max_unavailable) = room(&mut self.rng),
                 _ => self.strategy.marks_canary = !self.strategy.marks_canary,
             }
         }
@@ -107,6 +108,13 @@ fn steps(rng: &mut fastrand::Rng) -> Vec<Step> {
     steps
 }
 
+/// `maxSurge` and `maxUnavailable`: half of all worlds have none, and both are never zero.
+fn room(rng: &mut fastrand::Rng) -> (Option<u32>, u32) {
+    let surge = rng.u32(0..4);
+    let unavailable = rng.u32(u32::from(surge == 0)..3);
+    (rng.bool().then_some(surge), unavailable)
+}
+
 fn scale(rng: &mut fastrand::Rng) -> CanaryScale {
     match rng.u8(0..3) {
         0 => CanaryScale::Pods(rng.u32(1..=6)),
@@ -123,6 +131,7 @@ pub(super) fn strategy(rng: &mut fastrand::Rng) -> Strategy {
     let query = "q".to_owned();
     let own = Metric { name: "own".into(), check: Check::Value { query, min: None, max: Some(5.0) } };
     let metrics = if rng.bool() { vec![errors, slow] } else { vec![errors, slow, own] };
+    let (max_surge, max_unavailable) = room(rng);
     Strategy {
         revision: Revision::new("r0").unwrap(),
         replicas: rng.u32(1..=6),
@@ -137,6 +146,8 @@ pub(super) fn strategy(rng: &mut fastrand::Rng) -> Strategy {
             metrics,
         },
         progress_deadline: Duration::from_secs(30),
+        max_surge,
+        max_unavailable,
         history_limit: rng.usize(0..4),
     }
 }

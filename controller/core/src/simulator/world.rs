@@ -35,6 +35,8 @@ pub(crate) struct Look {
     pub(crate) ready: BTreeMap<Revision, u32>,
     /// Pods that were asked for.
     pub(crate) replicas: u32,
+    /// Those of them that may be missing at the end.
+    pub(crate) missing: u32,
 }
 
 /// Something that happens later.
