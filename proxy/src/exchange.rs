@@ -21,6 +21,8 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) entry: Arc<Entry>,
+    /// Index of the rule that it falls under.
+    pub(crate) rule: usize,
     /// Index of the revision.
     pub(crate) revision: usize,
     /// How long the response's head may take; `None`: for ever.
@@ -36,7 +38,7 @@ pub(crate) async fn exchange(
 ) -> Response<Body> {
     let mut record = Record::begin(worker, lane);
     match decide(lane, worker, &request, &mut record) {
-        Ok(plan) => forward(worker, &plan, peer, request, record).await,
+        Ok(plan) => forward(worker, lane, plan, peer, request, record).await,
         Err(refusal) => refusal.answer(record),
     }
 }
@@ -55,7 +57,8 @@ fn decide(
     let entry = lane.entry.load_full();
     let (table, series) = (&entry.table, &entry.series);
     let ask = Ask { method: request.method(), uri: request.uri(), headers: request.headers() };
-    let rule = table.route(ask).ok_or(Refusal::NoRule)?;
+    let index = table.routes.rule(ask).ok_or(Refusal::NoRule)?;
+    let rule = table.rules.get(index).ok_or(Refusal::NoRule)?;
     let choice = rule.choose(request.headers(), &table.revisions).ok_or(Refusal::NoWeight)?;
     if let Some(without_endpoints) = choice.instead_of {
         series[without_endpoints].fell_over(worker.thread);
@@ -66,5 +69,24 @@ fn decide(
     let place = balance::choose(endpoints, worker.random(), worker.shared.now(), &[]);
     record.place(place.ok_or(Refusal::NoEndpoint)?);
     let timeout = rule.timeout.unwrap_or(worker.shared.limits.request_timeout);
-    Ok(Plan { entry, revision: choice.revision, timeout: (!timeout.is_zero()).then_some(timeout) })
+    let timeout = (!timeout.is_zero()).then_some(timeout);
+    Ok(Plan { entry, rule: index, revision: choice.revision, timeout })
+}
+
+/// Decides anew for a request that no endpoint of its revision has taken: by the table of now, for the one of then
+/// may be gone for good. `None`: there is no other revision. The first one is to blame for it all the same.
+pub(crate) fn fall_over(lane: &Lane, worker: &Worker, plan: &Plan, record: &mut Record) -> Option<Plan> {
+    let _deciding = worker.shared.epochs.decide(worker.thread);
+    let entry = lane.entry.load_full();
+    let table = &entry.table;
+    let same = Arc::ptr_eq(&entry, &plan.entry);
+    let name = &plan.entry.table.revisions.get(plan.revision)?.name;
+    let revision = table.revisions.iter().position(|r| r.name == *name)?;
+    let rule = if same { plan.rule } else { table.split? };
+    let refuge = table.rules.get(rule)?.refuge(revision, &table.revisions)?;
+    let place =
+        balance::choose(&table.revisions[refuge].endpoints, worker.random(), worker.shared.now(), &[])?;
+    record.fall_over(&entry.series[refuge]);
+    record.place(place);
+    Some(Plan { rule, revision: refuge, timeout: plan.timeout, entry })
 }

@@ -17,7 +17,8 @@ use tokio::time::timeout_at;
 
 use crate::answer::Answer;
 use crate::body::{Body, Progress, RequestBody, Upload};
-use crate::exchange::Plan;
+use crate::exchange::{Plan, fall_over};
+use crate::lane::Lane;
 use crate::pool::{Ask, Connection, Wire};
 use crate::record::Record;
 use crate::refusal::Refusal;
@@ -42,14 +43,15 @@ struct Outgoing {
 /// Forwards a request as planned. The record ends with the response's body.
 pub(crate) async fn forward(
     worker: &Rc<Worker>,
-    plan: &Plan,
+    lane: &Lane,
+    plan: Plan,
     peer: &HeaderValue,
     request: Request<Incoming>,
     mut record: Record,
 ) -> Response<Body> {
     let revision = &plan.entry.table.revisions[plan.revision];
     let answer = match prepare(request, revision, peer) {
-        Ok(outgoing) => in_time(worker, plan, outgoing, &mut record).await,
+        Ok(outgoing) => in_time(worker, lane, plan, outgoing, &mut record).await,
         Err(bad) => Err(Refusal::BadHead(bad.0)),
     };
     match answer {
@@ -83,13 +85,15 @@ fn wire(request: &Request<Incoming>, protocol: Protocol) -> Wire {
 
 async fn in_time(
     worker: &Worker,
-    plan: &Plan,
+    lane: &Lane,
+    plan: Plan,
     outgoing: Box<Outgoing>,
     record: &mut Record,
 ) -> Result<Box<Answer>, Refusal> {
     let (begun, progress) = (record.begun(), outgoing.progress.clone());
-    let mut delivery = pin!(deliver(worker, plan, outgoing, record));
-    let answer = match plan.timeout {
+    let timeout = plan.timeout;
+    let mut delivery = pin!(deliver(worker, lane, plan, outgoing, record));
+    let answer = match timeout {
         Some(timeout) => {
             timeout_at((begun + timeout).into(), &mut delivery).await.unwrap_or(Err(Refusal::Timeout))
         }
@@ -107,23 +111,24 @@ fn blame_client(refusal: Refusal, upload: Upload) -> Refusal {
     }
 }
 
-/// Tries connections and endpoints until one has taken the request. What has been sent is sent again only if
-/// nobody can notice.
+/// Tries connections and endpoints until one has taken the request, at last those of another revision. What has been
+/// sent is sent again only if nobody can notice.
 async fn deliver(
     worker: &Worker,
-    plan: &Plan,
+    lane: &Lane,
+    mut plan: Plan,
     mut outgoing: Box<Outgoing>,
     record: &mut Record,
 ) -> Result<Box<Answer>, Refusal> {
     let mut tried = Vec::new();
-    let mut stale = false;
+    let (mut stale, mut fell_over) = (false, false);
     loop {
         let (endpoint, trial) = record.endpoint().ok_or(Refusal::NoEndpoint)?;
         let address = endpoint.address();
         let ask = Ask {
             wire: outgoing.wire,
             fresh: stale || trial,
-            hurry: || hurry(worker, plan, &tried, address),
+            hurry: || !fell_over && has_refuge(&plan) || hurry(worker, &plan, &tried, address),
         };
         let sent = match worker.pool.connect(address, ask).await {
             Ok(connection) => send(connection, outgoing).await,
@@ -144,8 +149,15 @@ async fn deliver(
             Sent::NotTaken(again, error) => {
                 tried.push(address);
                 pass_over(worker, record, &endpoint, error.kind());
-                record.place(elsewhere(worker, plan, &tried).ok_or(Refusal::Refused(error))?);
                 (outgoing, stale) = (again, false);
+                if let Some(place) = elsewhere(worker, &plan, &tried) {
+                    record.place(place);
+                    continue;
+                }
+                let other = if fell_over { None } else { fall_over(lane, worker, &plan, record) };
+                plan = other.ok_or(Refusal::Refused(error))?;
+                fell_over = true;
+                tried.clear();
             }
         }
     }
@@ -230,6 +242,12 @@ fn is_cut_off(error: &hyper::Error) -> bool {
 fn hurry(worker: &Worker, plan: &Plan, tried: &[SocketAddr], address: SocketAddr) -> bool {
     let endpoints = &plan.entry.table.revisions[plan.revision].endpoints;
     tried.len() + 1 < MAX_TRIED && balance::has_other(endpoints, worker.shared.now(), tried, address)
+}
+
+/// Whether another revision can take what no endpoint of this one takes.
+fn has_refuge(plan: &Plan) -> bool {
+    let table = &plan.entry.table;
+    table.rules.get(plan.rule).is_some_and(|rule| rule.refuge(plan.revision, &table.revisions).is_some())
 }
 
 fn elsewhere(worker: &Worker, plan: &Plan, tried: &[SocketAddr]) -> Option<balance::Place> {

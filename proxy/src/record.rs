@@ -59,6 +59,15 @@ impl Record {
         self.held.permit = Some(permit);
     }
 
+    /// No endpoint of the revision took the request: that is a failure of it. It belongs to another one now.
+    pub(crate) fn fall_over(&mut self, series: &Arc<Series>) {
+        let latency = self.begun.elapsed();
+        series.begin(self.worker.thread);
+        let failed = std::mem::replace(&mut self.series, Arc::clone(series));
+        failed.fell_over(self.worker.thread);
+        failed.end(self.worker.thread, End { status: None, culprit: Culprit::Upstream, latency });
+    }
+
     /// The request holds a place at an endpoint.
     pub(crate) fn place(&mut self, place: Place) {
         self.held.place = Some(place);

@@ -124,6 +124,17 @@ impl Rule {
         Some(Choice { revision: self.backends.get(second)?.0, instead_of: Some(revision) })
     }
 
+    /// Where a request goes that no endpoint of `revision` takes: the revision with most weight among the others that
+    /// have endpoints and speak the same. `None`: there is none.
+    pub fn refuge(&self, revision: usize, revisions: &[Revision]) -> Option<usize> {
+        let protocol = revisions.get(revision)?.protocol;
+        let others = self.backends.iter().filter(|(other, weight)| {
+            let speaks = revisions.get(*other).is_some_and(|r| r.protocol == protocol);
+            *other != revision && *weight > 0 && speaks && is_reachable(revisions, *other)
+        });
+        others.max_by_key(|(_, weight)| *weight).map(|(other, _)| *other)
+    }
+
     fn by_key(&self, key: &[u8], revisions: &[Revision], reachable: bool) -> Option<usize> {
         let candidates = self.backends.iter().map(|(revision, weight)| {
             let name = revisions.get(*revision).map_or("", |r| r.name.as_str());
@@ -178,6 +189,17 @@ mod tests {
         let revisions = [revision("v1", 0), revision("v2", 1)];
         let rule = Rule::new(vec![(0, 100), (1, 0)], &revisions, Turns::default());
         assert_eq!(counts(&rule, &revisions, 10), (vec![10, 0], 0));
+    }
+
+    #[test]
+    fn a_refuge_has_endpoints_weight_and_the_same_protocol() {
+        let mut revisions = [revision("v1", 1), revision("v2", 1), revision("v3", 1), revision("v4", 0)];
+        let rule = Rule::new(vec![(0, 60), (1, 20), (2, 0), (3, 20)], &revisions, Turns::default());
+        assert_eq!(rule.refuge(1, &revisions), Some(0));
+        assert_eq!(rule.refuge(0, &revisions), Some(1));
+        revisions[1].protocol = Protocol::H2c;
+        assert_eq!(rule.refuge(0, &revisions), None);
+        assert_eq!(rule.refuge(7, &revisions), None);
     }
 
     #[test]
