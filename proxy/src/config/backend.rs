@@ -127,6 +127,10 @@ impl Found {
         service: Option<&ServicePort>,
         port: Option<i32>,
     ) -> Option<String> {
+        let endpoints = slice.endpoints.as_deref().unwrap_or_default();
+        if endpoints.is_empty() {
+            return None;
+        }
         let port = match slice_port(slice, service, port) {
             Ok(port) => port,
             Err(problem) => return Some(problem),
@@ -137,8 +141,7 @@ impl Found {
         if self.protocol == Protocol::Http {
             self.protocol = protocol(port.app_protocol.as_deref());
         }
-        let endpoints = slice.endpoints.iter().flatten();
-        let wrong = endpoints.filter_map(|e| self.add_endpoint(e, number)).next();
+        let wrong = endpoints.iter().filter_map(|e| self.add_endpoint(e, number)).next();
         wrong.map(|address| format!("endpoints: {address:?} is no IP address; write one"))
     }
 
@@ -250,8 +253,10 @@ mod tests {
             problems,
             ["f.yaml: EndpointSlice default/a: endpoints: \"shop.example\" is no IP address; write one"]
         );
-        let (_, problems) = reached(&slice("a", "{port: 81}, {port: 82}", ""), Some(80));
+        let two = |endpoints| reached(&slice("a", "{port: 81}, {port: 82}", endpoints), Some(80)).1;
+        let problems = two("{addresses: [10.0.0.1]}");
         assert!(problems[0].contains("ports: none is the backend's"), "{problems:?}");
+        assert_eq!(two("").len(), 0, "a Service without pods has slices without ports");
         let (_, problems) = reached(&slice("a", "", "").replace("kubernetes.io/service-name", "other"), None);
         assert!(problems[0].contains("kubernetes.io/service-name is missing"), "{problems:?}");
     }

@@ -37,7 +37,7 @@ const STEADY: Duration = Duration::from_secs(10);
 /// Tells of all objects of kind `K` and of their changes, as long as anybody listens.
 pub(crate) async fn follow<K: Watched>(access: Access, news: Sender<News>) {
     let mut follower = Follower::<K> { access, news, version: None, kind: std::marker::PhantomData };
-    let (mut delays, dice) = (Delays::default(), RandomState::new());
+    let (mut delays, dice, mut denied) = (Delays::default(), RandomState::new(), false);
     for attempt in 0u64.. {
         let begun = Instant::now();
         let result = follower.run().await;
@@ -47,7 +47,10 @@ pub(crate) async fn follow<K: Watched>(access: Access, news: Sender<News>) {
         if begun.elapsed() > STEADY {
             delays.reset();
         }
-        if let Err(trouble) = result {
+        let before = std::mem::replace(&mut denied, result.as_ref().is_err_and(Trouble::is_denied));
+        if let Err(trouble) = result
+            && (before || !denied)
+        {
             follower.note(&trouble).await;
         }
         sleep(delays.next(dice.hash_one(attempt))).await;

@@ -37,6 +37,11 @@ impl Trouble {
         }
     }
 
+    /// Whether a right is missing. An API server that has just come up says so once without meaning it.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Trouble::Failed(error) if matches!(code(error), Some(401 | 403)))
+    }
+
     /// What is wrong and what to do about it; `None` if nobody has to.
     pub(crate) fn explain(&self, kind: Kind, server: &str, namespace: &str) -> Option<String> {
         let error = match self {
