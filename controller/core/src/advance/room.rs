@@ -48,10 +48,12 @@ impl Turn<'_> {
     pub(super) fn canary_target(&self, release: &Release, revisions: &Revisions) -> u32 {
         let wanted = self.pods_wanted(release);
         let (Some(stable), Some(most)) = (&self.state.stable, self.most()) else { return wanted };
-        let stable = exist(revisions, stable).max(self.stable_pods(stable, revisions));
-        let taken = self.others(revisions).saturating_add(stable);
-        let there = revisions.get(&release.revision).map_or(0, |pods| pods.scale);
-        wanted.min(most.saturating_sub(taken).max(there))
+        let none = Pods::default();
+        let kept = revisions.get(stable).unwrap_or(&none);
+        let taken = there(kept).max(self.stable_pods(stable, revisions).saturating_add(leaving(kept)));
+        let now = revisions.get(&release.revision).unwrap_or(&none);
+        let taken = taken.saturating_add(self.others(revisions)).saturating_add(leaving(now));
+        wanted.min(most.saturating_sub(taken).max(now.scale))
     }
 
     /// Pods that stable is to have now.
@@ -73,11 +75,11 @@ impl Turn<'_> {
         let lends = |release| most.saturating_sub(others).saturating_sub(self.pods_wanted(release));
         let wanted = release.map_or(replicas, |r| lends(r).max(self.least_stable()).min(replicas));
         if wanted < now.scale {
-            return if self.acknowledged() || now.scale > replicas { wanted } else { now.scale };
+            return if self.acknowledged() { wanted } else { now.scale.min(replicas).max(wanted) };
         }
         let serves = now.ready >= replicas.saturating_sub(self.strategy.max_unavailable);
-        let canary = release.map_or(0, |r| exist(revisions, &r.revision));
-        let room = most.saturating_sub(others).saturating_sub(canary);
+        let canary = release.and_then(|r| revisions.get(&r.revision)).map_or(0, there);
+        let room = most.saturating_sub(others).saturating_sub(canary).saturating_sub(leaving(now));
         // Too few for the traffic get all that are wanted at once, room or not.
         if serves { wanted.min(room.max(now.scale)) } else { wanted }
     }
@@ -121,11 +123,12 @@ impl Turn<'_> {
     }
 }
 
-fn exist(revisions: &Revisions, revision: &Revision) -> u32 {
-    revisions.get(revision).map_or(0, there)
-}
-
 /// Those that are asked for, or that are still there.
 fn there(pods: &Pods) -> u32 {
     pods.scale.max(pods.present)
+}
+
+/// Those that are on their way out.
+fn leaving(pods: &Pods) -> u32 {
+    pods.present.saturating_sub(pods.scale)
 }

@@ -58,7 +58,8 @@ pub(super) fn room(world: &World, next: &Next) -> Checked {
         let Action::Scale { revision, replicas: target, .. } = action else { continue };
         let before = world.pods.get(revision).map_or(0, |p| p.scale);
         let there = pods.entry(revision.clone()).or_default();
-        *there = (*there).max(*target);
+        let leaving = world.pods.get(revision).map_or(0, |p| p.present.saturating_sub(p.scale));
+        *there = (*there).max(target + leaving);
         grows |= canary == Some(revision) && *target > before;
         let lends = revision == stable && *target < before.min(replicas) && !world.edits;
         for proxy in world.proxies.iter().filter(|_| lends) {
