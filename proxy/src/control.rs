@@ -1,28 +1,16 @@
-//! Puts what the files say into effect: swaps tables, opens and closes ports. Runs on a thread of its own.
+//! Puts what a source holds into effect: knows all Rollouts. Runs on a thread of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-use penstock_proxy_core::balance::Endpoint;
-use penstock_proxy_core::cohort;
-use penstock_proxy_core::limit::Limit;
-use penstock_proxy_core::route::Routes;
-use penstock_proxy_core::split::Turn;
-use penstock_proxy_core::table::{Revision, Rule, Table, Turns};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio_util::sync::CancellationToken;
 
 use crate::board::{Board, Shown, View};
 use crate::config::assemble::{Draft, Memory};
 use crate::config::source::Source;
-use crate::lane::{Entry, Lane};
 use crate::listen::Listen;
-use crate::ports;
-use crate::series::{Key, edges};
+use crate::running::{Name, Running, key};
 use crate::worker::Shared;
 
 /// How soon a port that is in use is tried again.
@@ -30,8 +18,6 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Most problems that are shown at a time.
 const MAX_PROBLEMS: usize = 200;
-
-type Name = (String, String);
 
 /// The one who knows all Rollouts.
 #[derive(Debug)]
@@ -43,24 +29,8 @@ pub(crate) struct Control<S> {
     board: Arc<Board>,
     threads: Vec<UnboundedSender<Listen>>,
     told: BTreeSet<String>,
-    /// Something has to be tried again, whether or not a file changes.
+    /// Something has to be tried again, whether or not anything changes.
     unsettled: bool,
-}
-
-/// A Rollout that is served, or was until a moment ago.
-#[derive(Debug)]
-struct Running {
-    lane: Arc<Lane>,
-    draft: Option<Draft>,
-    turns: Vec<Turns>,
-    endpoints: BTreeMap<SocketAddr, Arc<Endpoint>>,
-    listening: Option<Listening>,
-}
-
-#[derive(Debug)]
-struct Listening {
-    address: SocketAddr,
-    stop: CancellationToken,
 }
 
 impl<S: Source> Control<S> {
@@ -213,112 +183,4 @@ fn in_flight(board: &Board, name: &Name) -> u64 {
         .filter(|s| (&s.key().namespace, &s.key().rollout) == (&name.0, &name.1))
         .map(|s| s.in_flight())
         .sum()
-}
-
-fn key(name: &Name, revision: &str) -> Key {
-    Key { namespace: name.0.clone(), rollout: name.1.clone(), revision: revision.into() }
-}
-
-impl Running {
-    fn new(draft: &Draft, shared: &Shared, board: &Board) -> Running {
-        let (namespace, rollout) = draft.key();
-        let unrouted = board.registry.get(key(&draft.key(), ""), &edges(&draft.route.limits));
-        let limit = Limit::new(shared.limits.in_flight);
-        let lane = Arc::new(Lane { namespace, rollout, entry: ArcSwap::default(), limit, unrouted });
-        let (turns, endpoints) = (Vec::new(), BTreeMap::new());
-        Running { lane, draft: None, turns, endpoints, listening: None }
-    }
-
-    /// Puts a new table into effect. Counters of splits and what is known of endpoints live on.
-    fn swap(&mut self, draft: &Draft, board: &Board) {
-        let edges = edges(&draft.route.limits);
-        let name = draft.key();
-        board.registry.get(key(&name, ""), &edges);
-        let table = self.table(draft);
-        let series =
-            table.revisions.iter().map(|r| board.registry.get(key(&name, &r.name), &edges)).collect();
-        let (namespace, rollout) = name;
-        tracing::info!(namespace, rollout, generation = table.generation, weights = %weights(&table), "table in effect");
-        self.lane.entry.store(Arc::new(Entry { table, series }));
-    }
-
-    fn table(&mut self, draft: &Draft) -> Table {
-        let route = &draft.route;
-        let revisions = self.revisions(draft);
-        let rules = (0..route.rules.len()).map(|i| self.rule(draft, i, &revisions)).collect();
-        let matches = route.rules.iter().enumerate();
-        let matches = matches.flat_map(|(i, rule)| rule.matches.iter().cloned().map(move |m| (m, i)));
-        Table {
-            generation: route.generation,
-            routes: Routes::new(matches.collect()),
-            revisions,
-            rules,
-            split: route.split,
-            marked: route.marked.clone(),
-        }
-    }
-
-    fn revisions(&mut self, draft: &Draft) -> Vec<Revision> {
-        let before = std::mem::take(&mut self.endpoints);
-        let mut endpoint = |address: &SocketAddr| {
-            let known = before.get(address).cloned().unwrap_or_else(|| Endpoint::new(*address));
-            Arc::clone(self.endpoints.entry(*address).or_insert(known))
-        };
-        let backends = draft.route.backends.iter().zip(&draft.reach);
-        let revision =
-            |(backend, reach): (&crate::config::route::Backend, &crate::config::backend::Reach)| Revision {
-                name: backend.revision.clone(),
-                endpoints: reach.endpoints.iter().map(&mut endpoint).collect(),
-                ready: reach.ready,
-                protocol: reach.protocol,
-            };
-        backends.map(revision).collect()
-    }
-
-    fn rule(&mut self, draft: &Draft, index: usize, revisions: &[Revision]) -> Rule {
-        while self.turns.len() <= index {
-            let turn = || Arc::new(Turn::starting_at(RandomState::new().hash_one(index)));
-            self.turns.push(Turns { split: turn(), fallback: turn(), phase: 0 });
-        }
-        let source = &draft.route.rules[index];
-        let mut turns = self.turns[index].clone();
-        turns.phase = phase(draft.route.generation, &source.backends);
-        let mut rule = Rule::new(source.backends.clone(), revisions, turns);
-        rule.timeout = source.timeout;
-        rule.sticky = draft.route.sticky.clone().filter(|_| draft.route.split == Some(index));
-        rule
-    }
-
-    /// Opens the port, if it is not open, and closes the one before.
-    fn listen(
-        &mut self,
-        draft: &Draft,
-        shared: &Shared,
-        threads: &[UnboundedSender<Listen>],
-    ) -> Result<(), ports::PortError> {
-        let address = SocketAddr::new(shared.limits.address, draft.port);
-        if self.listening.as_ref().is_some_and(|l| l.address == address) || shared.drain.is_cancelled() {
-            return Ok(());
-        }
-        let sockets = ports::open(address, threads.len())?;
-        let stop = shared.drain.child_token();
-        for (thread, socket) in threads.iter().zip(sockets) {
-            thread.send(Listen { lane: Arc::clone(&self.lane), socket, stop: stop.clone() }).ok();
-        }
-        let before = self.listening.replace(Listening { address, stop });
-        before.into_iter().for_each(|l| l.stop.cancel());
-        Ok(())
-    }
-}
-
-/// The same weights of the same generation begin at the same place, whatever else changes.
-fn phase(generation: u64, backends: &[(usize, u32)]) -> u64 {
-    let weights: Vec<u8> = backends.iter().flat_map(|(_, weight)| weight.to_le_bytes()).collect();
-    cohort::hash(&[&generation.to_le_bytes(), &weights])
-}
-
-fn weights(table: &Table) -> String {
-    let rule = table.split.and_then(|split| table.rules.get(split));
-    let weight = |(revision, weight): &(usize, u32)| format!("{}={weight}", table.revisions[*revision].name);
-    rule.map(|rule| rule.backends.iter().map(weight).collect::<Vec<_>>().join(" ")).unwrap_or_default()
 }

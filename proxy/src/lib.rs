@@ -30,6 +30,7 @@ mod record;
 mod refusal;
 mod registry;
 mod report;
+mod running;
 mod runtime;
 mod series;
 mod upgrade;

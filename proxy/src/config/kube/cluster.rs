@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, channel, unbounded_channel};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::access::Access;
@@ -27,6 +28,8 @@ pub(crate) struct Cluster {
     runtime: Runtime,
     access: Access,
     news: Receiver<News>,
+    /// Ended when dropped.
+    watches: JoinSet<()>,
     nudges: UnboundedReceiver<Nudge>,
     store: Store,
 }
@@ -36,24 +39,24 @@ impl Cluster {
     pub(crate) fn new(access: Access) -> io::Result<(Cluster, Nudger)> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (nudge, nudges) = unbounded_channel();
-        let news = watch(&runtime, &access);
-        let cluster = Cluster { runtime, access, news, nudges, store: Store::default() };
+        let (news, watches) = watch(&runtime, &access);
+        let cluster = Cluster { runtime, access, news, watches, nudges, store: Store::default() };
         Ok((cluster, Box::new(move |why| nudge.send(why).unwrap_or_default())))
     }
 }
 
-/// Watches all kinds until nobody takes the news any more.
-fn watch(runtime: &Runtime, access: &Access) -> Receiver<News> {
-    let (sender, news) = channel(QUEUE);
-    runtime.spawn(follow::<HttpRoute>(access.clone(), sender.clone()));
-    runtime.spawn(follow::<EndpointSlice>(access.clone(), sender.clone()));
-    runtime.spawn(follow::<Service>(access.clone(), sender));
-    news
+/// Watches all kinds.
+fn watch(runtime: &Runtime, access: &Access) -> (Receiver<News>, JoinSet<()>) {
+    let ((sender, news), on, mut watches) = (channel(QUEUE), runtime.handle(), JoinSet::new());
+    watches.spawn_on(follow::<HttpRoute>(access.clone(), sender.clone()), on);
+    watches.spawn_on(follow::<EndpointSlice>(access.clone(), sender.clone()), on);
+    watches.spawn_on(follow::<Service>(access.clone(), sender), on);
+    (news, watches)
 }
 
 impl Source for Cluster {
     fn wait(&mut self, soon: Duration) -> Option<bool> {
-        let Cluster { runtime, access, news, nudges, store } = self;
+        let Cluster { runtime, access, news, watches, nudges, store } = self;
         let told = runtime.block_on(async {
             let (mut due, mut changed) = (Instant::now() + soon, false);
             loop {
@@ -71,7 +74,7 @@ impl Source for Cluster {
             }
         })?;
         if told.is_none() {
-            *news = watch(runtime, access);
+            (*news, *watches) = watch(runtime, access);
         }
         Some(told.unwrap_or_default())
     }

@@ -34,16 +34,13 @@ const LATE: Duration = Duration::from_secs(10);
 /// A watch that has lasted so long was a good one.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// Tells of all objects of kind `K` and of their changes, as long as anybody listens.
+/// Tells of all objects of kind `K` and of their changes. Never ends by itself.
 pub(crate) async fn follow<K: Watched>(access: Access, news: Sender<News>) {
     let mut follower = Follower::<K> { access, news, version: None, kind: std::marker::PhantomData };
     let (mut delays, dice, mut denied) = (Delays::default(), RandomState::new(), false);
     for attempt in 0u64.. {
         let begun = Instant::now();
         let result = follower.run().await;
-        if follower.news.is_closed() {
-            return;
-        }
         if begun.elapsed() > STEADY {
             delays.reset();
         }
