@@ -33,6 +33,9 @@ pub(super) const MANAGER: &str = "penstock";
 /// Annotation of the routers' Deployment: digest of all that was applied with it.
 const APPLIED: &str = "penstock.dev/applied";
 
+/// The reason while a Service waits to be taken over.
+pub(super) const ADOPTING: &str = "Adopting";
+
 /// What is to stand around a Rollout.
 #[derive(Clone, Debug)]
 pub(super) struct Furniture {
@@ -249,7 +252,7 @@ async fn apex_stands(cluster: &Cluster, wanted: &Furniture) -> Option<Trouble> {
         Standing::Adoptable if !wanted.served => {
             let message =
                 format!("the Service {name} is taken over as soon as all routers serve this Rollout");
-            return Some(Trouble { reason: "Adopting", message, stalls: false });
+            return Some(Trouble { reason: ADOPTING, message, stalls: false });
         }
         Standing::Adoptable | Standing::Adopted => {
             if apex::stands(&service, &wanted.apex) {

@@ -19,6 +19,8 @@ use crate::turn::{Memory, turn};
 const PACE: Duration = Duration::from_millis(20);
 /// What failed is tried again after this at first, and after ten times as long in the end.
 const AGAIN: Duration = Duration::from_secs(1);
+/// While a Service waits to be taken over, routers are looked at this often.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How long a Rollout that waits for nothing stays at hand.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -129,12 +131,16 @@ impl Life {
             self.told.clone_from(&turned.troubles);
         }
         let wake_at = turned.wake_at.into_iter().chain(ready_at).min();
+        let released = memory.state.release.is_some();
+        let adopting = world.is_adopting();
         if !turned.troubles.is_empty() || troubled {
+            // A release is judged when it is due, whatever else fails.
             let Then::Wait(Some(pause)) = self.pause(true) else { return Then::Wait(None) };
-            // What is due in a release is due all the same.
-            let sooner =
-                wake_at.filter(|_| turned.troubles.is_empty()).map_or(pause, |at| until(at).min(pause));
-            return Then::Wait(Some(sooner));
+            let sooner = wake_at.filter(|_| released || turned.troubles.is_empty());
+            return Then::Wait(Some(sooner.map_or(pause, |at| until(at).min(pause))));
+        }
+        if adopting {
+            return Then::Wait(Some(wake_at.map_or(LOOK_AGAIN, |at| until(at).min(LOOK_AGAIN))));
         }
         self.failures = 0;
         Then::Wait(wake_at.map(until))

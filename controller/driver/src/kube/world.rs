@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 use super::acts::{self, Template};
 use super::call::{CallError, Kind, call};
 use super::cluster::{Cluster, Router};
-use super::furnish::{Furniture, furnish, is_ours};
+use super::furnish::{ADOPTING, Furniture, furnish, is_ours};
 use super::numbers::Numbers;
 use super::rollouts::Entry;
 use super::run::HTTP_ROUTES;
@@ -266,7 +266,12 @@ impl KubeWorld {
 
     /// Whether anything is in the way that nobody announces when it goes.
     pub(super) fn is_troubled(&self) -> bool {
-        !self.furnished.is_empty() || !self.failed.is_empty()
+        !self.failed.is_empty() || self.furnished.iter().any(|trouble| trouble.reason != ADOPTING)
+    }
+
+    /// Whether a Service is to be taken over as soon as that fails no request.
+    pub(super) fn is_adopting(&self) -> bool {
+        self.furnished.iter().any(|trouble| trouble.reason == ADOPTING)
     }
 
     /// Saves that nothing was done, and why.
