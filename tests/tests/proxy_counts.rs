@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use penstock_core::revision::Revision;
 use penstock_core::sample::{Asks, Counts, Question, Reading, Sample};
 use penstock_core::time::Time;
@@ -113,7 +113,7 @@ fn now() -> Time {
 
 /// The counters by instance, if their sums are as expected.
 fn all_of(answer: Result<Sample, String>, expected: Counts) -> Result<BTreeMap<String, Counts>> {
-    let Reading::Counts { instances, edge } = answer.map_err(anyhow::Error::msg)?.value else {
+    let Reading::Counts { instances, edge, .. } = answer.map_err(anyhow::Error::msg)?.value else {
         bail!("a value")
     };
     let sum = |of: fn(&Counts) -> u64| instances.values().map(of).sum::<u64>();
@@ -123,6 +123,15 @@ fn all_of(answer: Result<Sample, String>, expected: Counts) -> Result<BTreeMap<S
         bail!("{instances:?}, edge {edge:?}");
     }
     Ok(instances)
+}
+
+/// Why one of two proxies is missing, if the other one is told of.
+fn missing(sample: &Sample, gone: &str) -> Result<String> {
+    let Reading::Counts { instances, missing, .. } = &sample.value else { bail!("a value") };
+    if instances.len() != 1 || instances.contains_key(gone) {
+        bail!("{sample:?}");
+    }
+    Ok(missing.get(gone).with_context(|| format!("{sample:?}"))?.0.clone())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,17 +208,19 @@ async fn numbers_are_as_old_as_their_scrape() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_is_gone_leaves_half_an_answer_and_that_is_none() {
+async fn a_proxy_that_is_gone_leaves_half_an_answer_that_names_it() {
     let mut world = World::start(2).await;
     world.counted(CANARY, Asks::Errors, Counts::default()).await;
     world.proxies[1].server().signal(Signal::KILL).unwrap();
     world.proxies[1].server().wait(SOON).unwrap();
     let gone = world.admins()[1].clone();
 
-    let reason = world.by_proxies(CANARY, Asks::Errors).await.unwrap_err();
+    let half = world.by_proxies(CANARY, Asks::Errors).await.unwrap();
+    let reason = missing(&half, &gone).unwrap();
     assert!(reason.contains(&gone) && reason.contains("can't be reached"), "{reason}");
     let noticed = wait_until("Prometheus has noticed", SOON, async || {
-        world.by_prometheus(CANARY, Asks::Errors).await.map_or_else(Ok, |sample| Err(format!("{sample:?}")))
+        let half = world.by_prometheus(CANARY, Asks::Errors).await.map_err(anyhow::Error::msg)?;
+        missing(&half, &gone)
     });
     let reason = noticed.await.unwrap();
     assert!(reason.contains("half an answer") && reason.contains(&gone), "{reason}");

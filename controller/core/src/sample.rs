@@ -67,6 +67,8 @@ pub enum Reading {
         instances: BTreeMap<String, Counts>,
         /// For [`Asks::SlowerThan`]: the bucket edge that stood in for the limit, when it was another one.
         edge: Option<Duration>,
+        /// Instances that should be among them and are not, with why. What the others tell can be bad, but not good.
+        missing: BTreeMap<String, NoData>,
     },
     /// The value of the user's own query. Never NaN or infinite.
     Value(f64),
@@ -79,4 +81,11 @@ pub struct Counts {
     pub total: u64,
     /// How many of them were bad: at most `total`.
     pub bad: u64,
+}
+
+impl Counts {
+    /// Both together.
+    pub fn plus(self, other: Counts) -> Counts {
+        Counts { total: self.total.saturating_add(other.total), bad: self.bad.saturating_add(other.bad) }
+    }
 }

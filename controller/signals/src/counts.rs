@@ -45,6 +45,11 @@ impl Edge {
     }
 }
 
+/// Why a bucket can't be used.
+pub(crate) fn no_edge(instance: &str, le: &str) -> NoData {
+    NoData(format!("proxy {instance} has a histogram bucket with the edge `{le}`, which is no number"))
+}
+
 /// Cumulative histogram of one instance.
 pub(crate) type Buckets = BTreeMap<Edge, u64>;
 
@@ -54,36 +59,79 @@ pub(crate) fn whole(value: f64) -> Option<u64> {
     fits.then_some(value as u64)
 }
 
+/// What was told of each proxy instance, and why nothing was of those that are missing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Told<T> {
+    pub(crate) instances: BTreeMap<String, T>,
+    pub(crate) missing: BTreeMap<String, NoData>,
+}
+
+impl<T> Told<T> {
+    /// Takes what one instance told.
+    pub(crate) fn take(&mut self, instance: String, told: Result<T, NoData>) {
+        match told {
+            Ok(told) => _ = self.instances.insert(instance, told),
+            Err(why) => _ = self.missing.insert(instance, why),
+        }
+    }
+
+    /// Goes on with those instances for which it works.
+    pub(crate) fn and_then<U>(self, each: impl Fn(&str, T) -> Result<U, NoData>) -> Told<U> {
+        let mut told = Told { instances: BTreeMap::new(), missing: self.missing };
+        for (instance, value) in self.instances {
+            let result = each(&instance, value);
+            told.take(instance, result);
+        }
+        told
+    }
+
+    /// Errors: nobody has told anything; why the first one has not.
+    fn or_none(self) -> Result<Told<T>, NoData> {
+        match self.missing.values().next() {
+            Some(why) if self.instances.is_empty() => Err(why.clone()),
+            Some(_) | None => Ok(self),
+        }
+    }
+}
+
 /// Counter pairs for errors: those that ended well or by the revision's fault, and the latter.
-pub(crate) fn errors(instances: BTreeMap<String, Ended>) -> Result<Reading, NoData> {
-    let pair = |(instance, ended): (String, Ended)| match (ended.well, ended.badly) {
-        (Some(well), Some(bad)) => Ok((instance, Counts { total: well.saturating_add(bad), bad })),
+pub(crate) fn errors(told: Told<Ended>) -> Result<Reading, NoData> {
+    let pair = |instance: &str, ended: Ended| match (ended.well, ended.badly) {
+        (Some(well), Some(bad)) => Ok(Counts { total: well.saturating_add(bad), bad }),
         _ => Err(NoData(format!(
             "half an answer: proxy {instance} tells only some of its request counters; \
              do relabelling rules drop series by `culprit`?"
         ))),
     };
-    let instances = instances.into_iter().map(pair).collect::<Result<_, _>>()?;
-    Ok(Reading::Counts { instances, edge: None })
+    let Told { instances, missing } = told.and_then(pair).or_none()?;
+    Ok(Reading::Counts { instances, edge: None, missing })
 }
 
 /// Counter pairs for latency: all, and those above the smallest edge that every instance has at or above `limit`.
-pub(crate) fn slower(limit: Duration, instances: BTreeMap<String, Buckets>) -> Result<Reading, NoData> {
-    let edge = common_edge(limit, &instances)?;
-    let pair = |(instance, buckets): (String, Buckets)| match (
-        buckets.get(&Edge::Infinite),
-        buckets.get(&Edge::At(edge)),
-    ) {
-        (Some(&total), Some(&within)) if within <= total => {
-            Ok((instance, Counts { total, bad: total - within }))
-        }
-        _ => Err(NoData(format!(
-            "the latency histogram of proxy {instance} is incomplete or contradicts itself; \
-             do relabelling rules drop series by `le`?"
-        ))),
-    };
-    let instances = instances.into_iter().map(pair).collect::<Result<_, _>>()?;
-    Ok(Reading::Counts { instances, edge: (edge != limit).then_some(edge) })
+pub(crate) fn slower(limit: Duration, told: Told<Buckets>) -> Result<Reading, NoData> {
+    let told = told.and_then(complete).or_none()?;
+    let edge = common_edge(limit, &told.instances)?;
+    let pair =
+        |instance: &str, buckets: Buckets| match (buckets.get(&Edge::Infinite), buckets.get(&Edge::At(edge)))
+        {
+            (Some(&total), Some(&within)) => Ok(Counts { total, bad: total.saturating_sub(within) }),
+            (None, _) | (_, None) => Err(incomplete(instance)),
+        };
+    let Told { instances, missing } = told.and_then(pair).or_none()?;
+    Ok(Reading::Counts { instances, edge: (edge != limit).then_some(edge), missing })
+}
+
+/// A histogram has a last bucket, and none is larger than it.
+fn complete(instance: &str, buckets: Buckets) -> Result<Buckets, NoData> {
+    let whole = buckets.get(&Edge::Infinite).is_some_and(|total| buckets.values().all(|n| n <= total));
+    if whole { Ok(buckets) } else { Err(incomplete(instance)) }
+}
+
+fn incomplete(instance: &str) -> NoData {
+    NoData(format!(
+        "the latency histogram of proxy {instance} is incomplete or contradicts itself; \
+         do relabelling rules drop series by `le`?"
+    ))
 }
 
 fn common_edge(limit: Duration, instances: &BTreeMap<String, Buckets>) -> Result<Duration, NoData> {
@@ -120,6 +168,10 @@ mod tests {
         }
     }
 
+    fn told<T>(instances: BTreeMap<String, T>) -> Told<T> {
+        Told { instances, missing: BTreeMap::new() }
+    }
+
     fn any_buckets() -> impl Strategy<Value = Buckets> {
         let edge = prop_oneof![4 => (0u64..40).prop_map(|ms| Edge::At(Duration::from_millis(ms * 50))), 1 => Just(Edge::Infinite)];
         prop::collection::btree_map(edge, 0u64..1000, 0..8)
@@ -130,7 +182,7 @@ mod tests {
         fn bad_is_at_most_total_or_there_is_no_data(
             instances in prop::collection::btree_map("[a-c]", any_buckets(), 0..4), limit in 0u64..2500
         ) {
-            if let Ok(reading) = slower(Duration::from_millis(limit), instances) {
+            if let Ok(reading) = slower(Duration::from_millis(limit), told(instances)) {
                 prop_assert!(pairs(reading).iter().all(|c| c.bad <= c.total));
             }
         }
@@ -140,7 +192,7 @@ mod tests {
             instances in prop::collection::btree_map("[a-c]", any_buckets(), 1..4), limit in 0u64..2500
         ) {
             let limit = Duration::from_millis(limit);
-            if let Ok(Reading::Counts { edge: Some(edge), .. }) = slower(limit, instances) {
+            if let Ok(Reading::Counts { edge: Some(edge), .. }) = slower(limit, told(instances)) {
                 prop_assert!(edge > limit);
             }
         }
@@ -150,7 +202,7 @@ mod tests {
             let mut ended = Ended::default();
             ended.tell("none", well);
             ended.tell("upstream", badly);
-            let reading = errors(BTreeMap::from([("a".to_owned(), ended)])).unwrap();
+            let reading = errors(told(BTreeMap::from([("a".to_owned(), ended)]))).unwrap();
             prop_assert!(pairs(reading).iter().all(|c| c.bad <= c.total));
         }
     }

@@ -1,7 +1,7 @@
 //! Metric sources: turns questions into requests and answers into samples, one file per source.
 //!
 //! This crate never does I/O and never reads a clock. What a source did not say plainly is [`NoData`], with a
-//! reason for a person; nothing is guessed, and half an answer is no answer.
+//! reason for a person; nothing is guessed. Half an answer names the proxies that are missing in it.
 //!
 //! [`NoData`]: penstock_core::sample::NoData
 

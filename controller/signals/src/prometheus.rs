@@ -14,7 +14,7 @@
 mod fill;
 mod reply;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use penstock_core::sample::{Asks, NoData, Question, Reading, Sample};
@@ -25,7 +25,7 @@ use prometheus_http_query::response::{Data, InstantVector, PromqlResult};
 pub use reply::reply;
 
 use crate::RolloutName;
-use crate::counts::{self, Edge, Ended};
+use crate::counts::{self, Edge, Ended, Told};
 
 /// Label that tells the parts of one answer apart.
 const PART: &str = "penstock_part";
@@ -45,8 +45,8 @@ pub fn query(question: &Question, rollout: &RolloutName) -> Result<String, NoDat
 /// What an answer to [`query`] means; `asked` is when the query was sent.
 pub fn parse(question: &Question, answer: &PromqlResult, asked: Time) -> Result<Sample, NoData> {
     match &question.asks {
-        Asks::Errors => errors(&parts(question, answer)?, asked),
-        Asks::SlowerThan(limit) => slower(*limit, &parts(question, answer)?, asked),
+        Asks::Errors => errors(parts(question, answer)?, asked),
+        Asks::SlowerThan(limit) => slower(*limit, parts(question, answer)?, asked),
         Asks::Value(_) => value(answer.data(), asked),
     }
 }
@@ -80,8 +80,8 @@ fn labels(rollout: &RolloutName) -> String {
 /// An answer to a query by [`counters`], sorted out.
 #[derive(Debug, Default)]
 struct Parts<'a> {
-    /// Instance, label that divides its series, counter.
-    counts: Vec<(String, &'a str, u64)>,
+    /// Of each instance: label that divides its series, counter.
+    counts: Told<Vec<(&'a str, u64)>>,
     /// Age in seconds of the oldest counter.
     age: f64,
 }
@@ -93,10 +93,25 @@ fn parts<'a>(question: &Question, answer: &'a PromqlResult) -> Result<Parts<'a>,
     let pods = pods(elements);
     let named = |element: &'a InstantVector| Ok((instance(element, &pods)?, element));
     let elements = elements.iter().map(named).collect::<Result<Vec<_>, NoData>>()?;
-    refuse_missed(question, &elements)?;
     let divider = if question.asks == Asks::Errors { metric::CULPRIT } else { "le" };
-    let parts = Parts { counts: told_counts(&elements, divider)?, age: oldest(&elements)? };
-    if parts.counts.is_empty() { Err(no_series(question)) } else { Ok(parts) }
+    let ages = ages(&elements);
+    let mut counts = Told::default();
+    for (instance, told) in told_counts(&elements, divider) {
+        let undated = || NoData(format!("Prometheus doesn't say when it scraped proxy {instance}"));
+        let told = told.and_then(|told| if ages.contains_key(&instance) { Ok(told) } else { Err(undated()) });
+        counts.take(instance, told);
+    }
+    for (instance, why) in missed(question, &elements) {
+        // What another job, or another Prometheus, has scraped of it is known.
+        if !counts.instances.contains_key(&instance) {
+            counts.missing.insert(instance, why);
+        }
+    }
+    if counts.instances.is_empty() && counts.missing.is_empty() {
+        return Err(no_series(question));
+    }
+    let age = counts.instances.keys().filter_map(|instance| ages.get(instance)).copied().fold(0.0, f64::max);
+    Ok(Parts { counts, age })
 }
 
 fn part(element: &InstantVector) -> &str {
@@ -124,47 +139,50 @@ fn instance(element: &InstantVector, pods: &BTreeMap<&str, &str>) -> Result<Stri
 }
 
 /// `up` of a missed proxy tells whether it can't be scraped or lacks the revision.
-fn refuse_missed(question: &Question, elements: &[(String, &InstantVector)]) -> Result<(), NoData> {
-    let Some((instance, element)) = elements.iter().find(|(_, element)| part(element) == "missed") else {
-        return Ok(());
+fn missed(question: &Question, elements: &[(String, &InstantVector)]) -> Vec<(String, NoData)> {
+    let why = |(instance, element): &(String, &InstantVector)| {
+        let why = if element.sample().value() == 0.0 {
+            format!("Prometheus can't scrape proxy {instance}; see its page Status > Target health")
+        } else {
+            format!("proxy {instance} doesn't know revision {} (yet)", question.revision)
+        };
+        (instance.clone(), NoData(format!("half an answer: {why}")))
     };
-    let why = if element.sample().value() == 0.0 {
-        format!("Prometheus can't scrape proxy {instance}; see its page Status > Target health")
-    } else {
-        format!("proxy {instance} doesn't know revision {} (yet)", question.revision)
-    };
-    Err(NoData(format!("half an answer: {why}")))
+    elements.iter().filter(|(_, element)| part(element) == "missed").map(why).collect()
 }
+
+type Divided<'a> = Vec<(&'a str, u64)>;
 
 fn told_counts<'a>(
     elements: &[(String, &'a InstantVector)],
     divider: &str,
-) -> Result<Vec<(String, &'a str, u64)>, NoData> {
-    let told = elements.iter().filter(|(_, element)| part(element) == "count");
-    told.map(|(instance, element)| {
+) -> BTreeMap<String, Result<Divided<'a>, NoData>> {
+    let mut all: BTreeMap<String, Result<Divided<'a>, NoData>> = BTreeMap::new();
+    for (instance, element) in elements.iter().filter(|(_, element)| part(element) == "count") {
+        let told = all.entry(instance.clone()).or_insert_with(|| Ok(Vec::new()));
         let value = element.sample().value();
-        let count = counts::whole(value).ok_or_else(|| {
-            NoData(format!("proxy {instance} has a counter at {value}, which no counter can be"))
-        })?;
-        Ok((instance.clone(), element.metric().get(divider).map_or("", String::as_str), count))
-    })
-    .collect()
+        let label = element.metric().get(divider).map_or("", String::as_str);
+        match (counts::whole(value), &mut *told) {
+            (Some(count), Ok(told)) => told.push((label, count)),
+            (None, Ok(_)) => {
+                let why = format!("proxy {instance} has a counter at {value}, which no counter can be");
+                *told = Err(NoData(why));
+            }
+            (_, Err(_)) => {}
+        }
+    }
+    all
 }
 
-/// Seconds between the oldest scrape and the evaluation.
-fn oldest(elements: &[(String, &InstantVector)]) -> Result<f64, NoData> {
-    let at = elements.iter().filter(|(_, element)| part(element) == "at");
-    let ages = at.map(|(_, element)| element.sample().timestamp() - element.sample().value());
-    let age = ages.fold(0.0, f64::max);
-    let known: BTreeSet<&str> =
-        elements.iter().filter(|(_, e)| part(e) == "at").map(|(instance, _)| instance.as_str()).collect();
-    let undated = elements.iter().find(|(instance, _)| !known.contains(instance.as_str()));
-    match undated {
-        Some((instance, _)) => {
-            Err(NoData(format!("Prometheus doesn't say when it scraped proxy {instance}")))
-        }
-        None => Ok(age),
+/// Seconds between the scrape of each instance, the oldest of several, and the evaluation.
+fn ages(elements: &[(String, &InstantVector)]) -> BTreeMap<String, f64> {
+    let mut ages: BTreeMap<String, f64> = BTreeMap::new();
+    for (instance, element) in elements.iter().filter(|(_, element)| part(element) == "at") {
+        let age = element.sample().timestamp() - element.sample().value();
+        let oldest = ages.entry(instance.clone()).or_default();
+        *oldest = oldest.max(age);
     }
+    ages
 }
 
 fn no_series(question: &Question) -> NoData {
@@ -176,27 +194,28 @@ fn no_series(question: &Question) -> NoData {
     ))
 }
 
-fn errors(parts: &Parts<'_>, asked: Time) -> Result<Sample, NoData> {
-    let mut instances: BTreeMap<String, Ended> = BTreeMap::new();
-    for (instance, culprit, count) in &parts.counts {
-        instances.entry(instance.clone()).or_default().tell(culprit, *count);
-    }
-    Ok(Sample { at: before(asked, parts.age), value: counts::errors(instances)? })
+fn errors(parts: Parts<'_>, asked: Time) -> Result<Sample, NoData> {
+    let ended = |told: Divided<'_>| {
+        let mut ended = Ended::default();
+        told.into_iter().for_each(|(culprit, count)| ended.tell(culprit, count));
+        Ok(ended)
+    };
+    let told = parts.counts.and_then(|_, told| ended(told));
+    Ok(Sample { at: before(asked, parts.age), value: counts::errors(told)? })
 }
 
-fn slower(limit: Duration, parts: &Parts<'_>, asked: Time) -> Result<Sample, NoData> {
-    let mut instances: BTreeMap<String, counts::Buckets> = BTreeMap::new();
-    for (instance, le, count) in &parts.counts {
-        let edge = Edge::parse(le).ok_or_else(|| {
-            NoData(format!(
-                "proxy {instance} has a histogram bucket with the edge `{le}`, which is no number"
-            ))
-        })?;
-        let buckets = instances.entry(instance.clone()).or_default();
-        let told = buckets.entry(edge).or_default();
-        *told = (*told).max(*count);
-    }
-    Ok(Sample { at: before(asked, parts.age), value: counts::slower(limit, instances)? })
+fn slower(limit: Duration, parts: Parts<'_>, asked: Time) -> Result<Sample, NoData> {
+    let buckets = |instance: &str, told: Divided<'_>| {
+        let mut buckets = counts::Buckets::new();
+        for (le, count) in told {
+            let edge = Edge::parse(le).ok_or_else(|| counts::no_edge(instance, le))?;
+            let told = buckets.entry(edge).or_default();
+            *told = (*told).max(count);
+        }
+        Ok(buckets)
+    };
+    let told = parts.counts.and_then(buckets);
+    Ok(Sample { at: before(asked, parts.age), value: counts::slower(limit, told)? })
 }
 
 fn before(asked: Time, age: f64) -> Time {

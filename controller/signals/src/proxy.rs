@@ -3,33 +3,39 @@
 mod exposition;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use penstock_core::sample::{Asks, NoData, Question, Reading, Sample};
+use penstock_core::sample::{Asks, NoData, Question, Sample};
 use penstock_core::time::Time;
 use penstock_proxy_api::metric;
 
 pub use exposition::{Exposition, Malformed};
 
 use crate::RolloutName;
-use crate::counts::{self, Buckets, Edge, Ended};
+use crate::counts::{self, Buckets, Edge, Ended, Told};
 use exposition::Series;
 
-/// Answers a question from what each proxy exposed; `at` is when the first of them was asked.
+/// Answers a question from what each proxy exposed, or why one did not; `at` is when the first of them was asked.
 ///
-/// Every proxy has to know the revision: one that doesn't makes it half an answer.
+/// Every proxy has to know the revision: one that doesn't, or that did not answer, is missing from the answer.
 pub fn parse(
     question: &Question,
     rollout: &RolloutName,
-    proxies: &BTreeMap<String, Exposition>,
+    proxies: &BTreeMap<String, Result<Exposition, NoData>>,
     at: Time,
 ) -> Result<Sample, NoData> {
     if proxies.is_empty() {
         return Err(NoData("there is no proxy to ask; is one running?".to_owned()));
     }
     let value = match &question.asks {
-        Asks::Errors => errors(question, rollout, proxies)?,
-        Asks::SlowerThan(limit) => slower(*limit, question, rollout, proxies)?,
+        Asks::Errors => counts::errors(told(proxies, |instance, exposition| {
+            ended(&Asked { question, rollout, instance, exposition })
+        }))?,
+        Asks::SlowerThan(limit) => {
+            let told = told(proxies, |instance, exposition| {
+                buckets(&Asked { question, rollout, instance, exposition })
+            });
+            counts::slower(*limit, told)?
+        }
         Asks::Value(_) => {
             return Err(NoData(
                 "a query needs Prometheus: give its address in analysis.source.prometheus.address".to_owned(),
@@ -39,57 +45,50 @@ pub fn parse(
     Ok(Sample { at, value })
 }
 
-fn errors(
-    question: &Question,
-    rollout: &RolloutName,
-    proxies: &BTreeMap<String, Exposition>,
-) -> Result<Reading, NoData> {
-    let mut instances = BTreeMap::new();
-    for (instance, exposition) in proxies {
-        let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
-        for (series, value) in ours(metric::REQUESTS, question, rollout, instance, exposition)? {
-            let sum = sums.entry(series.label(metric::CULPRIT)).or_default();
-            *sum = sum.saturating_add(count(instance, series, value)?);
-        }
-        let mut ended = Ended::default();
-        sums.into_iter().for_each(|(culprit, sum)| ended.tell(culprit, sum));
-        instances.insert(instance.clone(), ended);
-    }
-    counts::errors(instances)
+/// One proxy that is asked.
+struct Asked<'a> {
+    question: &'a Question,
+    rollout: &'a RolloutName,
+    instance: &'a str,
+    exposition: &'a Exposition,
 }
 
-fn slower(
-    limit: Duration,
-    question: &Question,
-    rollout: &RolloutName,
-    proxies: &BTreeMap<String, Exposition>,
-) -> Result<Reading, NoData> {
-    let name = format!("{}_bucket", metric::LATENCY);
-    let mut instances = BTreeMap::new();
-    for (instance, exposition) in proxies {
-        let mut buckets = Buckets::new();
-        for (series, value) in ours(&name, question, rollout, instance, exposition)? {
-            let le = series.label("le");
-            let edge = Edge::parse(le).ok_or_else(|| {
-                NoData(format!(
-                    "proxy {instance} has a histogram bucket with the edge `{le}`, which is no number"
-                ))
-            })?;
-            buckets.insert(edge, count(instance, series, value)?);
-        }
-        instances.insert(instance.clone(), buckets);
+fn told<T>(
+    proxies: &BTreeMap<String, Result<Exposition, NoData>>,
+    each: impl Fn(&str, &Exposition) -> Result<T, NoData>,
+) -> Told<T> {
+    let mut told = Told { instances: BTreeMap::new(), missing: BTreeMap::new() };
+    for (instance, answer) in proxies {
+        let result = answer.as_ref().map_err(NoData::clone).and_then(|exposition| each(instance, exposition));
+        told.take(instance.clone(), result);
     }
-    counts::slower(limit, instances)
+    told
+}
+
+fn ended(asked: &Asked<'_>) -> Result<Ended, NoData> {
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    for (series, value) in ours(metric::REQUESTS, asked)? {
+        let sum = sums.entry(series.label(metric::CULPRIT)).or_default();
+        *sum = sum.saturating_add(count(asked.instance, series, value)?);
+    }
+    let mut ended = Ended::default();
+    sums.into_iter().for_each(|(culprit, sum)| ended.tell(culprit, sum));
+    Ok(ended)
+}
+
+fn buckets(asked: &Asked<'_>) -> Result<Buckets, NoData> {
+    let mut buckets = Buckets::new();
+    for (series, value) in ours(&format!("{}_bucket", metric::LATENCY), asked)? {
+        let le = series.label("le");
+        let edge = Edge::parse(le).ok_or_else(|| counts::no_edge(asked.instance, le))?;
+        buckets.insert(edge, count(asked.instance, series, value)?);
+    }
+    Ok(buckets)
 }
 
 /// The series of one revision; at least one.
-fn ours<'a>(
-    name: &str,
-    question: &Question,
-    rollout: &RolloutName,
-    instance: &str,
-    exposition: &'a Exposition,
-) -> Result<Vec<(&'a Series, f64)>, NoData> {
+fn ours<'a>(name: &str, asked: &Asked<'a>) -> Result<Vec<(&'a Series, f64)>, NoData> {
+    let Asked { question, rollout, instance, exposition } = asked;
     let ours = |series: &Series| {
         series.name == name
             && series.label(metric::NAMESPACE) == rollout.namespace

@@ -187,8 +187,8 @@ impl Turn<'_> {
     }
 }
 
-fn moment(release: &Release, split: &Split, seen: &Observation, now: Time) -> Moment {
-    let proxies = seen.proxies.as_ref().map(BTreeMap::len);
+fn moment<'a>(release: &Release, split: &Split, seen: &'a Observation, now: Time) -> Moment<'a> {
+    let proxies = seen.proxies.as_ref();
     let traffic = split.sends_to(&release.revision);
     Moment { now, weight_since: release.weight_since, traffic, proxies }
 }

@@ -105,6 +105,59 @@ fn half_an_answer_is_not_good_but_can_be_bad() {
 }
 
 #[test]
+fn of_two_proxies_the_one_that_answers_can_abort_and_never_promote() {
+    let mut stage = Stage::new();
+    stage.apply("v2").until_weight(25);
+    stage.source = Source::Missing("b");
+    stage.run(200);
+    assert_eq!((stage.weight(), stage.cause()), (25, Some(Cause::NoData)));
+    assert_eq!(stage.why(), "errors: no data: proxy b can't be reached");
+    stage.failing = 20;
+    stage.run(2);
+    assert_eq!((stage.weight(), stage.count(What::Aborted)), (0, 1));
+}
+
+#[test]
+fn a_proxy_that_is_gone_for_good_is_not_waited_for() {
+    let mut stage = Stage::new();
+    stage.apply("v2").until_weight(25);
+    stage.source = Source::Missing("b");
+    stage.run(30).lose("b");
+    stage.until_weight(50);
+}
+
+#[test]
+fn a_missing_proxy_by_another_name_is_waited_for_all_the_same() {
+    let mut stage = Stage::new();
+    stage.apply("v2").until_weight(25);
+    stage.source = Source::Missing("10.0.0.2:9901");
+    stage.run(200);
+    assert_eq!((stage.weight(), stage.cause()), (25, Some(Cause::NoData)));
+}
+
+#[test]
+fn no_traffic_is_given_before_every_proxy_has_been_measured() {
+    let mut stage = Stage::new();
+    stage.source = Source::Missing("b");
+    stage.apply("v2").run(300);
+    assert_eq!((stage.weight(), stage.cause()), (0, Some(Cause::NoData)));
+    assert_eq!(stage.why(), "errors: no data: proxy b can't be reached");
+}
+
+#[test]
+fn what_a_proxy_counted_while_it_was_missing_is_counted_when_it_is_back() {
+    let mut stage = Stage::new();
+    stage.rate = 100;
+    stage.apply("v2").until_weight(25);
+    (stage.source, stage.failing) = (Source::Missing("b"), 4);
+    stage.run(4);
+    assert_eq!(stage.count(What::Aborted), 0, "one proxy alone has seen too little");
+    (stage.source, stage.failing) = (Source::Works, 0);
+    stage.run(40);
+    assert!(stage.weight() <= 25, "{:?}", stage.told);
+}
+
+#[test]
 fn failures_while_the_source_was_silent_are_counted_when_it_speaks_again() {
     let mut stage = Stage::new();
     stage.apply("v2").until_weight(25);

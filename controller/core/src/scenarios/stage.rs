@@ -36,6 +36,8 @@ pub(super) enum Source {
     Stuck,
     /// Shows one proxy of two.
     Half,
+    /// Shows one proxy of two, and says that this one is missing.
+    Missing(&'static str),
 }
 
 pub(super) struct Stage {
@@ -175,17 +177,21 @@ impl Stage {
         let (at, counts) = match &self.source {
             Source::Silent(why) => return Err(NoData((*why).to_owned())),
             Source::Stuck => *self.stuck.get_or_insert((self.now, counts)),
-            Source::Works | Source::Half => (self.now, counts),
+            Source::Works | Source::Half | Source::Missing(_) => (self.now, counts),
         };
         if matches!(asks, Asks::Value(_)) {
             return Ok(Sample { at, value: Reading::Value(self.failing as f64) });
         }
         let half = Counts { total: counts.total / 2, bad: counts.bad / 2 };
         let mut instances = BTreeMap::from([("a".to_owned(), half), ("b".to_owned(), half)]);
-        if matches!(self.source, Source::Half) {
+        let mut missing = BTreeMap::new();
+        if matches!(self.source, Source::Half | Source::Missing(_)) {
             instances.remove("b");
         }
-        Ok(Sample { at, value: Reading::Counts { instances, edge: None } })
+        if let Source::Missing(name) = self.source {
+            missing.insert(name.to_owned(), NoData(format!("proxy {name} can't be reached")));
+        }
+        Ok(Sample { at, value: Reading::Counts { instances, edge: None, missing } })
     }
 
     fn act(&mut self, action: &Action) {
@@ -204,6 +210,11 @@ impl Stage {
             Action::Delete { revision, .. } => _ = self.pods.remove(revision),
             Action::Clear(id) => self.orders.retain(|order| order.id != *id),
         }
+    }
+
+    /// A proxy is gone for good.
+    pub(super) fn lose(&mut self, proxy: &str) {
+        self.proxies.remove(proxy);
     }
 
     /// The proxies apply what stands in the route.

@@ -147,6 +147,9 @@ impl World {
         if instances.is_empty() {
             return Err(NoData("no series".into()));
         }
-        Ok(Sample { at: *at, value: Reading::Counts { instances, edge: None } })
+        // Of half an answer it is said what is missing, or not.
+        let told = half && self.rng.bool();
+        let missing = told.then(|| ("p0".to_owned(), NoData("cut off".into()))).into_iter().collect();
+        Ok(Sample { at: *at, value: Reading::Counts { instances, edge: None, missing } })
     }
 }

@@ -1,10 +1,12 @@
 //! What is known by one metric.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bets, Counters, Finding, INSTANCES, Moment, Verdict, level, oldest};
+use super::{Added, Bets, Counters, Finding, INSTANCES, Moment, Verdict, level, oldest};
+use crate::observation::Report;
 use crate::sample::{Answer, Counts, NoData, Reading, Sample};
 use crate::state::spoken;
 use crate::strategy::{Analysis, Check, Metric};
@@ -24,6 +26,9 @@ pub struct Evidence {
     silent: Option<NoData>,
     /// Whether the last answer covered every proxy.
     whole: bool,
+    /// Why it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    half: Option<String>,
     /// The histogram's edge that stood in for the limit.
     edge: Option<Duration>,
     counters: Counters,
@@ -38,7 +43,7 @@ pub struct Evidence {
 
 impl Evidence {
     /// Takes an answer. One that is no newer than the last is passed over: it is the same numbers again, or late.
-    pub(super) fn fold(&mut self, metric: &Metric, answer: &Answer, moment: Moment) {
+    pub(super) fn fold(&mut self, metric: &Metric, answer: &Answer, moment: Moment<'_>) {
         if self.check.as_ref() != Some(&metric.check) {
             *self = Evidence { check: Some(metric.check.clone()), ..Evidence::default() };
         }
@@ -56,21 +61,25 @@ impl Evidence {
         }
     }
 
-    fn measure(&mut self, metric: &Metric, sample: &Sample, moment: Moment) {
+    fn measure(&mut self, metric: &Metric, sample: &Sample, moment: Moment<'_>) {
         match (&metric.check, &sample.value) {
-            (Check::ErrorRate { max } | Check::Latency { max, .. }, Reading::Counts { instances, edge }) => {
+            (
+                Check::ErrorRate { max } | Check::Latency { max, .. },
+                Reading::Counts { instances, edge, missing },
+            ) => {
                 if instances.len() > INSTANCES {
                     let n = instances.len();
                     self.silent =
                         Some(NoData(format!("{n} proxy instances answered: at most {INSTANCES} are judged")));
                     return;
                 }
-                self.whole = moment.proxies.is_some_and(|n| n > 0 && instances.len() >= n);
+                self.half = half(instances, missing, moment.proxies);
+                self.whole = self.half.is_none();
                 let comparable = self.begun && self.edge == *edge;
                 self.edge = *edge;
-                let new = self.counters.advance(instances);
+                let new = self.counters.advance(instances, sample.at, moment.weight_since);
                 if comparable {
-                    self.count(*max, new, moment);
+                    self.count(*max, new);
                 }
                 self.begun |= self.whole;
             }
@@ -91,13 +100,10 @@ impl Evidence {
     }
 
     /// The bets take every request since the last look; the step's own tally only those surely within it.
-    fn count(&mut self, max: f64, new: Counts, moment: Moment) {
-        self.bets.fold(max, new);
-        self.bet = sum(self.bet, new);
-        let within = moment.weight_since.is_some_and(|since| self.at.is_some_and(|at| at >= since));
-        if within {
-            self.seen = sum(self.seen, new);
-        }
+    fn count(&mut self, max: f64, new: Added) {
+        self.bets.fold(max, new.all);
+        self.bet = self.bet.plus(new.all);
+        self.seen = self.seen.plus(new.after);
     }
 
     pub(super) fn begin_step(&mut self) {
@@ -113,12 +119,12 @@ impl Evidence {
         self.begun || matches!(metric.check, Check::Value { .. })
     }
 
-    /// Why there is no answer, if there is none.
-    pub(super) fn silence(&self) -> Option<&NoData> {
-        self.silent.as_ref()
+    /// Why there is no answer, or half of one.
+    pub(super) fn silence(&self) -> Option<&str> {
+        self.silent.as_ref().map(|none| none.0.as_str()).or(self.half.as_deref())
     }
 
-    pub(super) fn finding(&self, metric: &Metric, analysis: &Analysis, moment: Moment) -> Finding {
+    pub(super) fn finding(&self, metric: &Metric, analysis: &Analysis, moment: Moment<'_>) -> Finding {
         let (verdict, why) = self.judge(metric, analysis, moment);
         let counted = !matches!(metric.check, Check::Value { .. });
         Finding {
@@ -132,7 +138,7 @@ impl Evidence {
     }
 
     /// The rules of judgement, first match: proof, silence, age, half an answer, then the numbers themselves.
-    fn judge(&self, metric: &Metric, analysis: &Analysis, moment: Moment) -> (Verdict, String) {
+    fn judge(&self, metric: &Metric, analysis: &Analysis, moment: Moment<'_>) -> (Verdict, String) {
         if self.is_bad(metric, analysis) {
             return (Verdict::Bad, self.numbers(metric, self.bet));
         }
@@ -147,7 +153,8 @@ impl Evidence {
             return (Verdict::NoData, format!("no data: the newest numbers are {} old", spoken(age)));
         }
         if !self.whole {
-            return (Verdict::NoData, "no data: not every proxy is in the answer".into());
+            let why = self.half.as_deref().unwrap_or(NOT_ALL);
+            return (Verdict::NoData, format!("no data: {why}"));
         }
         if moment.weight_since.is_none_or(|since| at <= since) {
             return (Verdict::NoData, "no data: nothing was measured in this step yet".into());
@@ -211,8 +218,28 @@ impl Evidence {
     }
 }
 
-fn sum(a: Counts, b: Counts) -> Counts {
-    Counts { total: a.total.saturating_add(b.total), bad: a.bad.saturating_add(b.bad) }
+const NOT_ALL: &str = "not every proxy is in the answer";
+
+/// Why an answer is half of one, if it is. A proxy that is gone for good need not be in it.
+fn half(
+    instances: &BTreeMap<String, Counts>,
+    missing: &BTreeMap<String, NoData>,
+    proxies: Option<&BTreeMap<String, Option<Report>>>,
+) -> Option<String> {
+    let Some(proxies) = proxies.filter(|proxies| !proxies.is_empty()) else {
+        return Some("it is not known which proxies there are".into());
+    };
+    let serves = |name: &String| proxies.contains_key(name);
+    // A source may have other names for them: then only their number can be compared.
+    let named_alike = instances.keys().any(serves);
+    let mut lacking = missing.iter().filter(|(name, _)| !named_alike || serves(name));
+    if let Some((_, why)) = lacking.next() {
+        let others = lacking.count();
+        let more = if others > 0 { format!(" (and {others} more)") } else { String::new() };
+        return Some(format!("{why}{more}"));
+    }
+    let answered = instances.keys().filter(|name| !named_alike || serves(name)).count();
+    (answered < proxies.len()).then(|| NOT_ALL.into())
 }
 
 fn beyond(value: f64, min: Option<f64>, max: Option<f64>) -> bool {

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::observation::Report;
 use crate::revision::Revision;
 use crate::sample::{Answer, Counts};
 use crate::strategy::{Analysis, Check, Metric};
 use crate::time::Time;
 
 pub use bets::Bets;
-pub use counters::{Counters, INSTANCES};
+pub use counters::{Added, Counters, INSTANCES};
 pub use evidence::Evidence;
 
 /// What one metric says of the canary.
@@ -51,15 +52,15 @@ pub struct Finding {
 
 /// When a finding is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct Moment<'a> {
     /// The present.
     pub now: Time,
     /// Since when all proxies apply the present weight. `None`: not yet.
     pub weight_since: Option<Time>,
     /// Whether any request can reach the canary.
     pub traffic: bool,
-    /// How many proxies serve the Rollout. `None`: not known.
-    pub proxies: Option<usize>,
+    /// The proxies that serve the Rollout. `None`: not known.
+    pub proxies: Option<&'a BTreeMap<String, Option<Report>>>,
 }
 
 /// What has been measured of one canary.
@@ -78,7 +79,7 @@ impl Judge {
     }
 
     /// Takes answers about the canary; those about other revisions or metrics are passed over.
-    pub fn take(&mut self, analysis: &Analysis, canary: &Revision, answers: &[Answer], moment: Moment) {
+    pub fn take(&mut self, analysis: &Analysis, canary: &Revision, answers: &[Answer], moment: Moment<'_>) {
         self.metrics.retain(|name, _| analysis.metrics.iter().any(|m| m.name == *name));
         for metric in &analysis.metrics {
             let mine = |a: &&Answer| a.metric == metric.name && a.revision == *canary;
@@ -101,9 +102,7 @@ impl Judge {
         for metric in &analysis.metrics {
             let evidence = self.metrics.get(&metric.name).unwrap_or(&none);
             if !evidence.has_beginning(metric) {
-                let why = evidence
-                    .silence()
-                    .map_or("not every proxy has been measured yet".into(), |w| w.0.clone());
+                let why = evidence.silence().unwrap_or("not every proxy has been measured yet");
                 return Err(format!("{}: no data: {why}", metric.name));
             }
         }
@@ -111,7 +110,7 @@ impl Judge {
     }
 
     /// What each metric says, in the order of the spec.
-    pub fn findings(&self, analysis: &Analysis, moment: Moment) -> Vec<Finding> {
+    pub fn findings(&self, analysis: &Analysis, moment: Moment<'_>) -> Vec<Finding> {
         let none = Evidence::default();
         let judged = |metric: &Metric| {
             self.metrics.get(&metric.name).unwrap_or(&none).finding(metric, analysis, moment)

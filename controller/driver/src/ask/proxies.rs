@@ -31,7 +31,7 @@ impl Proxies {
     /// Asks all questions of all proxies; each question gets an answer, in their order. `admin` are the
     /// `host:port` of their admin listeners, `now` is the time of asking.
     ///
-    /// One proxy that doesn't answer leaves all questions without data: nobody knows what it counted.
+    /// A proxy that doesn't answer is missing from the answers: nobody knows what it counted.
     pub async fn ask(
         &self,
         admin: &[String],
@@ -39,14 +39,11 @@ impl Proxies {
         questions: &[Question],
         now: Time,
     ) -> Vec<Answer> {
-        let scraped = if questions.is_empty() { Ok(BTreeMap::new()) } else { self.scrape(admin).await };
+        let scraped = if questions.is_empty() { BTreeMap::new() } else { self.scrape(admin).await };
         let answer = |question: &Question| Answer {
             metric: question.metric.clone(),
             revision: question.revision.clone(),
-            result: match &scraped {
-                Ok(proxies) => proxy::parse(question, rollout, proxies, now),
-                Err(none) => Err(none.clone()),
-            },
+            result: proxy::parse(question, rollout, &scraped, now),
         };
         questions.iter().map(answer).collect()
     }
@@ -66,14 +63,13 @@ impl Proxies {
         stream::iter(reports).buffer_unordered(CONCURRENT).collect().await
     }
 
-    async fn scrape(&self, admin: &[String]) -> Result<BTreeMap<String, Exposition>, NoData> {
+    async fn scrape(&self, admin: &[String]) -> BTreeMap<String, Result<Exposition, NoData>> {
         let scrapes = admin.iter().cloned().map(|address| async move {
             let told =
                 self.exposition(&address).await.map_err(|why| NoData(format!("proxy {address} {why}")));
             (address, told)
         });
-        let scraped: Vec<_> = stream::iter(scrapes).buffer_unordered(CONCURRENT).collect().await;
-        scraped.into_iter().map(|(address, told)| told.map(|exposition| (address, exposition))).collect()
+        stream::iter(scrapes).buffer_unordered(CONCURRENT).collect().await
     }
 
     async fn exposition(&self, address: &str) -> Result<Exposition, String> {

@@ -153,30 +153,68 @@ fn the_edge_above_the_limit_stands_in_and_is_named() {
 
 #[test]
 fn no_answer_is_made_of_half_a_one() {
-    let mut missed = two_proxies();
-    missed.push(element("missed", r#""instance":"10.0.0.3:9901","pod":"router-c""#, "0"));
-    insta::assert_snapshot!(refusal(Asks::Errors, &vector(&missed)), @"half an answer: Prometheus can't scrape proxy router-c; see its page Status > Target health");
-
-    *missed.last_mut().unwrap() = element("missed", r#""instance":"10.0.0.3:9901""#, "1");
-    insta::assert_snapshot!(refusal(Asks::Errors, &vector(&missed)), @"half an answer: proxy 10.0.0.3:9901 doesn't know revision 7d9f8 (yet)");
-
-    let mut undated = two_proxies();
-    undated.pop();
-    insta::assert_snapshot!(refusal(Asks::Errors, &vector(&undated)), @"Prometheus doesn't say when it scraped proxy router-b");
-
-    let mut half = two_proxies();
-    half.remove(1);
-    insta::assert_snapshot!(refusal(Asks::Errors, &vector(&half)), @"half an answer: proxy router-a tells only some of its request counters; do relabelling rules drop series by `culprit`?");
-
-    let no_total = vector(&histogram(A, &[("0.5", "90"), ("1", "95")]));
-    insta::assert_snapshot!(refusal(slower_than(500), &no_total), @"the latency histogram of proxy router-a is incomplete or contradicts itself; do relabelling rules drop series by `le`?");
-    let falling = vector(&histogram(A, &[("0.5", "90"), ("+Inf", "80")]));
-    insta::assert_snapshot!(refusal(slower_than(500), &falling), @"the latency histogram of proxy router-a is incomplete or contradicts itself; do relabelling rules drop series by `le`?");
     let no_edge = vector(&histogram(A, &[("0.5", "90"), ("+Inf", "95")]));
     insta::assert_snapshot!(refusal(slower_than(700), &no_edge), @"the latency histograms of the proxies have no common edge at or above 700ms; list the limit in the HTTPRoute's annotation penstock.dev/latency-limits");
 
     let warned = vector(&two_proxies()).replace(r#""status""#, r#""warnings":["store b: timeout"],"status""#);
     insta::assert_snapshot!(refusal(Asks::Errors, &warned), @"half an answer, Prometheus warns: store b: timeout");
+}
+
+/// What is told of router-a alone, and why router-b is missing.
+fn halved(asks: Asks, elements: &[String]) -> String {
+    let sample = answer(asks, &vector(elements)).unwrap();
+    assert!(counts(&sample).keys().eq(["router-a"]), "{sample:?}");
+    let Reading::Counts { missing, .. } = sample.value else { panic!("a value") };
+    missing.into_iter().map(|(name, why)| format!("{name}: {why}")).collect()
+}
+
+#[test]
+fn half_an_answer_names_what_is_missing() {
+    let only_a = || two_proxies().into_iter().filter(|e| !e.contains("router-b")).collect::<Vec<_>>();
+    let mut missed = only_a();
+    missed.push(element("missed", B, "0"));
+    insta::assert_snapshot!(halved(Asks::Errors, &missed), @"router-b: half an answer: Prometheus can't scrape proxy router-b; see its page Status > Target health");
+
+    *missed.last_mut().unwrap() = element("missed", r#""instance":"10.0.0.2:9901""#, "1");
+    insta::assert_snapshot!(halved(Asks::Errors, &missed), @"10.0.0.2:9901: half an answer: proxy 10.0.0.2:9901 doesn't know revision 7d9f8 (yet)");
+
+    let mut undated = two_proxies();
+    undated.pop();
+    insta::assert_snapshot!(halved(Asks::Errors, &undated), @"router-b: Prometheus doesn't say when it scraped proxy router-b");
+
+    let mut half = two_proxies();
+    half.remove(3);
+    insta::assert_snapshot!(halved(Asks::Errors, &half), @"router-b: half an answer: proxy router-b tells only some of its request counters; do relabelling rules drop series by `culprit`?");
+
+    for value in ["NaN", "+Inf", "-1", "0.5", "1e300", "18446744073709551616"] {
+        let mut elements = two_proxies();
+        elements[2] = element("count", &format!(r#"{B},"culprit":"none""#), value);
+        let why = halved(Asks::Errors, &elements);
+        assert!(why.starts_with("router-b") && why.contains("which no counter can be"), "{value}: {why}");
+    }
+
+    let latency = |buckets: &[(&str, &str)]| {
+        let mut elements = histogram(A, &[("0.5", "90"), ("1", "95"), ("+Inf", "100")]);
+        elements.extend(histogram(B, buckets));
+        halved(slower_than(500), &elements)
+    };
+    insta::assert_snapshot!(latency(&[("0.5", "90"), ("1", "95")]), @"router-b: the latency histogram of proxy router-b is incomplete or contradicts itself; do relabelling rules drop series by `le`?");
+    assert_eq!(latency(&[("0.5", "90"), ("+Inf", "80")]), latency(&[("0.5", "90"), ("1", "95")]));
+    insta::assert_snapshot!(latency(&[("half", "90"), ("+Inf", "95")]), @"router-b: proxy router-b has a histogram bucket with the edge `half`, which is no number");
+}
+
+#[test]
+fn a_proxy_that_one_of_two_jobs_can_not_scrape_is_not_missing() {
+    let mut elements = two_proxies();
+    elements.push(element("missed", B, "0"));
+    let sample = answer(Asks::Errors, &vector(&elements)).unwrap();
+    assert!(matches!(&sample.value, Reading::Counts { missing, .. } if missing.is_empty()), "{sample:?}");
+}
+
+#[test]
+fn proxies_that_are_all_missing_make_no_data() {
+    let missed = vector(&[element("missed", B, "0")]);
+    insta::assert_snapshot!(refusal(Asks::Errors, &missed), @"half an answer: Prometheus can't scrape proxy router-b; see its page Status > Target health");
 }
 
 #[test]
@@ -187,18 +225,7 @@ fn an_empty_answer_is_no_data() {
 }
 
 #[test]
-fn a_counter_that_is_none_is_no_data() {
-    for value in ["NaN", "+Inf", "-1", "0.5", "1e300", "18446744073709551616"] {
-        let mut elements = two_proxies();
-        elements[0] = element("count", &format!(r#"{A},"culprit":"none""#), value);
-        let reason = refusal(Asks::Errors, &vector(&elements));
-        assert!(
-            reason.contains("router-a") && reason.contains("which no counter can be"),
-            "{value}: {reason}"
-        );
-    }
-    let odd = vector(&histogram(A, &[("half", "90"), ("+Inf", "95")]));
-    insta::assert_snapshot!(refusal(slower_than(700), &odd), @"proxy router-a has a histogram bucket with the edge `half`, which is no number");
+fn series_that_nobody_can_be_blamed_for_are_no_data() {
     let nameless = vector(&[element("count", r#""culprit":"none""#, "1")]);
     assert!(refusal(Asks::Errors, &nameless).contains("no label `instance`"));
 }

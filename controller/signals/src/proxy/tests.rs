@@ -1,8 +1,10 @@
 use proptest::prelude::*;
 
+use std::time::Duration;
+
 use super::*;
 use penstock_core::revision::Revision;
-use penstock_core::sample::Counts;
+use penstock_core::sample::{Counts, Reading};
 
 const AT: Time = Time(5000);
 
@@ -33,8 +35,21 @@ fn ask(asks: Asks, texts: &[&str]) -> Result<Sample, String> {
         asks,
     };
     let rollout = RolloutName { namespace: "shop".to_owned(), name: "checkout".to_owned() };
-    let proxies = (1..).zip(texts).map(|(n, text)| (format!("proxy-{n}"), Exposition::parse(text).unwrap()));
+    let exposed = |text: &str| match text {
+        "" => Err(NoData("proxy gave no answer".to_owned())),
+        text => Ok(Exposition::parse(text).unwrap()),
+    };
+    let proxies = (1..).zip(texts).map(|(n, text)| (format!("proxy-{n}"), exposed(text)));
     parse(&question, &rollout, &proxies.collect(), AT).map_err(|no| no.0)
+}
+
+fn missing(sample: &Sample) -> Vec<String> {
+    match &sample.value {
+        Reading::Counts { missing, .. } => {
+            missing.iter().map(|(name, why)| format!("{name}: {why}")).collect()
+        }
+        Reading::Value(value) => panic!("a value, {value}"),
+    }
 }
 
 fn counted(sample: Sample) -> Vec<(u64, u64)> {
@@ -63,9 +78,26 @@ fn what_a_client_gave_up_is_not_counted() {
 }
 
 #[test]
-fn a_proxy_that_does_not_know_the_revision_makes_no_data() {
-    let reason = ask(Asks::Errors, &[TEXT, "up 1\n"]).unwrap_err();
-    insta::assert_snapshot!(reason, @"proxy proxy-2 doesn't know revision 7d9f8 of shop/checkout (yet)");
+fn what_one_proxy_tells_is_told_with_those_that_are_missing() {
+    let broken = TEXT.replace(r#"culprit="upstream"} 7"#, r#"culprit="upstream"} -7"#);
+    let sample = ask(Asks::Errors, &[TEXT, "up 1\n", "", &broken]).unwrap();
+    insta::assert_snapshot!(missing(&sample).join("\n"), @r"
+    proxy-2: proxy proxy-2 doesn't know revision 7d9f8 of shop/checkout (yet)
+    proxy-3: proxy gave no answer
+    proxy-4: proxy proxy-4 has penstock_requests_total at -7, which no counter can be
+    ");
+    assert_eq!(counted(sample), [(100, 10)]);
+
+    let halved = TEXT.replace(r#"le="+Inf"} 100"#, r#"le="+Inf"} 90"#);
+    let sample = ask(Asks::SlowerThan(Duration::from_millis(500)), &[&halved, TEXT]).unwrap();
+    insta::assert_snapshot!(missing(&sample).join("\n"), @"proxy-1: the latency histogram of proxy proxy-1 is incomplete or contradicts itself; do relabelling rules drop series by `le`?");
+    assert_eq!(counted(sample), [(100, 5)]);
+}
+
+#[test]
+fn proxies_of_which_none_knows_the_revision_make_no_data() {
+    let reason = ask(Asks::Errors, &["up 1\n", ""]).unwrap_err();
+    insta::assert_snapshot!(reason, @"proxy proxy-1 doesn't know revision 7d9f8 of shop/checkout (yet)");
     assert!(ask(Asks::Errors, &[]).unwrap_err().contains("no proxy to ask"));
 }
 
