@@ -319,6 +319,39 @@ fn a_rollout_that_is_deleted_in_between_is_missed() {
 }
 
 #[test]
+fn a_file_is_checked_against_what_is_there_and_nothing_is_written() {
+    const MINIMAL: &str = include_str!("../../crds/examples/minimal.yaml");
+    let mut other = rollout("shop", "cart", 25);
+    other["spec"] = serde_saphyr::from_str::<Value>(MINIMAL).unwrap()["spec"].clone();
+    let of_others =
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "checkout", "namespace": "shop"}});
+    let kinds = json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "gateway.networking.k8s.io/v1",
+        "resources": [{"name": "httproutes", "singularName": "", "namespaced": true, "kind": "HTTPRoute", "verbs": []}]});
+    let api = Api::serve(&[other], move |request| match request.path.as_str() {
+        "/apis/gateway.networking.k8s.io/v1" => Some((200, kinds.clone())),
+        "/api/v1/namespaces/shop/services/checkout" => Some((200, of_others.clone())),
+        path if path.contains("/replicasets/") => {
+            assert!(request.query.contains("dryRun=All") && request.query.contains("fieldValidation=Strict"));
+            Some(status(422, "Invalid", "ReplicaSet.apps is invalid: spec.template.spec.containers[0].name"))
+        }
+        path if path.contains("/namespaces/gone/") => {
+            Some(status(404, "NotFound", "namespaces \"gone\" not found"))
+        }
+        _ => None,
+    });
+    let desk = Desk::at(&api);
+    fs::write(desk.home.path().join("app.yaml"), MINIMAL).unwrap();
+    let told = [
+        desk.said(&["check", "app.yaml", "--cluster"]),
+        desk.said(&["check", "app.yaml", "--context", "test", "-n", "gone"]),
+        desk.said(&["check", "app.yaml", "--context", "test", "-n", "free"]),
+    ];
+    assert!(api.asked().iter().all(|asked| !asked.starts_with("POST")));
+    assert_eq!(api.rollout("shop/cart")["metadata"]["resourceVersion"], "100", "as it was");
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
 fn watching_shows_each_change_and_the_end() {
     let api = shop();
     let desk = Desk::at(&api);

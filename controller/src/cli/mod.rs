@@ -122,7 +122,7 @@ fn run(place: &Where, command: Command) -> anyhow::Result<Exit> {
         Command::Resume(order) => order.run(place, OrderKind::Resume),
         Command::Retry(order) => order.run(place, OrderKind::Retry),
         Command::Undo(undo) => undo.run(place),
-        Command::Check(check) => check.run(),
+        Command::Check(check) => check.run(place),
         Command::DemoClients(clients) => clients.run().map(|()| Exit::Good),
         Command::DemoService => crate::demo::service::main().map(|()| Exit::Good),
         Command::Version => version::run(),

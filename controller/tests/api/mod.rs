@@ -162,7 +162,7 @@ impl Kept {
             }
             ("GET", ["namespaces", namespace, "rollouts", name]) => self.one(namespace, name),
             ("PATCH", ["namespaces", namespace, "rollouts", name]) => {
-                self.patch(namespace, name, &request.body)
+                self.patch(namespace, name, &request.body, request.query.contains("dryRun=All"))
             }
             _ => status(
                 405,
@@ -193,8 +193,11 @@ impl Kept {
         )
     }
 
-    fn patch(&self, namespace: &str, name: &str, patch: &Value) -> (u16, Value) {
+    fn patch(&self, namespace: &str, name: &str, patch: &Value, dry_run: bool) -> (u16, Value) {
         let (code, mut rollout) = self.one(namespace, name);
+        if code != 200 && dry_run {
+            return (200, patch.clone());
+        }
         if code != 200 {
             return (code, rollout);
         }
@@ -203,6 +206,9 @@ impl Kept {
             return status(409, "Conflict", "the object has been modified");
         }
         merge(&mut rollout, patch);
+        if dry_run {
+            return (200, rollout);
+        }
         self.put(rollout);
         self.one(namespace, name)
     }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub(crate) use choose::{HELP, Where};
+pub(crate) use cluster::Cluster;
 
 /// A place with Rollouts.
 pub(crate) trait Place {

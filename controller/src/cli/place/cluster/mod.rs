@@ -2,6 +2,7 @@
 
 mod answer;
 pub(super) mod config;
+mod inspect;
 mod orders;
 mod trouble;
 mod watch;

@@ -19,7 +19,7 @@ use crate::cli::paint::{clean, complain};
 /// Annotation that says who gave the order beside it.
 const BY: &str = "penstock.dev/ordered-by";
 /// The name under which our fields are booked.
-const MANAGER: &str = "penstock-cli";
+pub(super) const MANAGER: &str = "penstock-cli";
 /// Longest reason, in bytes.
 const REASON: usize = 4096;
 /// Longest name of a person, in bytes.
