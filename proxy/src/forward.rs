@@ -28,6 +28,8 @@ use crate::{expect, grpc, headers};
 /// Most endpoints that one request tries.
 const MAX_TRIED: usize = 8;
 
+/// How often a request is sent again after it was lost. One that brings endpoints down does so to a few only.
+const MAX_LOSSES: u32 = 3;
 /// Longest body that every kernel takes in, whether or not anybody reads it.
 const AT_ONCE: u64 = 16 << 10;
 
@@ -38,6 +40,8 @@ struct Outgoing {
     progress: Progress,
     /// The client's side of a change of protocol, if it asks for one.
     upgrade: Option<OnUpgrade>,
+    /// How often it was sent, and lost.
+    losses: u32,
 }
 
 /// Forwards a request as planned. The record ends with the response's body.
@@ -74,7 +78,7 @@ fn prepare(
     let gate = expect::gate(&mut parts);
     let body = RequestBody::new(incoming, gate);
     let progress = body.progress();
-    Ok(Box::new(Outgoing { request: Request::from_parts(parts, body), wire, progress, upgrade }))
+    Ok(Box::new(Outgoing { request: Request::from_parts(parts, body), wire, progress, upgrade, losses: 0 }))
 }
 
 /// gRPC needs HTTP/2 all the way.
@@ -134,13 +138,13 @@ async fn deliver(
             Ok(connection) => send(connection, outgoing).await,
             Err(error) => Sent::NotTaken(outgoing, error),
         };
-        match sent {
+        match settle(worker, address, sent).await {
             Sent::Answered(answer) => {
                 endpoint.answered();
                 return Ok(answer);
             }
             Sent::Stale(again) => (outgoing, stale) = (again, true),
-            Sent::Lost(error) => {
+            Sent::Broken(_, error) | Sent::Lost(error) => {
                 if is_cut_off(&error) {
                     pass_over(worker, record, &endpoint, io::ErrorKind::TimedOut);
                 }
@@ -168,6 +172,8 @@ enum Sent {
     Answered(Box<Answer>),
     /// A connection from the pool was dead; the request can be sent again.
     Stale(Box<Outgoing>),
+    /// A connection opened for the request broke off; it can be sent again.
+    Broken(Box<Outgoing>, hyper::Error),
     /// The endpoint took nothing.
     NotTaken(Box<Outgoing>, io::Error),
     /// Nobody knows what the endpoint took, and sending it again could be noticed.
@@ -176,7 +182,7 @@ enum Sent {
 
 async fn send(mut connection: Connection, outgoing: Box<Outgoing>) -> Sent {
     let (reused, replay) = (connection.is_reused(), replay(&outgoing.request));
-    let Outgoing { request, wire, progress, upgrade } = *outgoing;
+    let Outgoing { request, wire, progress, upgrade, losses } = *outgoing;
     connection.expect_stalls(upgrade.is_some() || is_long(request.body()));
     let mut error = match connection.send(request).await {
         Ok(response) => {
@@ -187,14 +193,27 @@ async fn send(mut connection: Connection, outgoing: Box<Outgoing>) -> Sent {
     let unsent = error.take_message();
     let error = error.into_error();
     let cut_off = is_cut_off(&error);
-    let Some(request) = unsent.or(replay.filter(|_| reused || cut_off)) else { return Sent::Lost(error) };
-    let outgoing = Box::new(Outgoing { request, wire, progress, upgrade });
+    let was_sent = unsent.is_none();
+    let losses = losses + u32::from(was_sent);
+    let Some(request) = unsent.or(replay).filter(|_| losses <= MAX_LOSSES) else { return Sent::Lost(error) };
+    let outgoing = Box::new(Outgoing { request, wire, progress, upgrade, losses });
     if cut_off {
         Sent::NotTaken(outgoing, io::ErrorKind::TimedOut.into())
     } else if reused {
         Sent::Stale(outgoing)
+    } else if was_sent {
+        Sent::Broken(outgoing, error)
     } else {
         Sent::NotTaken(outgoing, io::Error::other(error))
+    }
+}
+
+/// A request that a living endpoint broke off has failed. That a dying one broke it off says nothing about it.
+async fn settle(worker: &Worker, address: SocketAddr, sent: Sent) -> Sent {
+    let Sent::Broken(again, error) = sent else { return sent };
+    match Box::pin(worker.pool.refuses(address)).await {
+        Some(refused) => Sent::NotTaken(again, refused),
+        None => Sent::Lost(error),
     }
 }
 

@@ -139,6 +139,11 @@ impl Pool {
         }
     }
 
+    /// Why `address` takes no connection, if it takes none.
+    pub(crate) async fn refuses(&self, address: SocketAddr) -> Option<io::Error> {
+        open(address, HURRY).await.err()
+    }
+
     fn take_idle(&self, address: SocketAddr) -> Option<Http1> {
         let mut hosts = self.0.borrow_mut();
         let idle = &mut hosts.get_mut(&address)?.idle;

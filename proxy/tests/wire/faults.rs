@@ -1,6 +1,6 @@
 //! Whose fault it was.
 
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -61,6 +61,66 @@ fn an_endpoint_that_dies_costs_no_request_that_may_be_repeated() {
     clients.into_iter().for_each(|client| client.join().unwrap());
     shop.wait_counted("v1", "2xx", "none", 4000);
     assert_eq!(shop.proxy.rollout("shop").unwrap().endpoints["v1"], 2, "the slice says what it said");
+}
+
+/// It breaks off requests on new connections, too, and then refuses them.
+#[test]
+fn a_request_that_a_dying_endpoint_breaks_off_is_taken_elsewhere() {
+    let shop = Shop::open(Split::new(1, 100, 0));
+    let dying: Vec<_> = (0..2).map(|_| Dying::new()).collect();
+    shop.folder.endpoints("shop-v1", &[dying[0].port, shop.v1.port(), dying[1].port]);
+    wait_for("three endpoints", || (shop.proxy.rollout("shop")?.endpoints["v1"] == 3).then_some(()));
+    let mut client = shop.client();
+    wait_for("both have died", || {
+        assert_eq!(client.get("/", "").text(), "v1");
+        dying.iter().all(|d| d.requests.load(Ordering::SeqCst) == 1).then_some(())
+    });
+}
+
+#[test]
+fn a_request_that_a_living_endpoint_breaks_off_has_failed() {
+    let rude = Backend::doing(|_, _| false);
+    let shop = Shop::open(Split::new(1, 100, 0));
+    shop.folder.endpoints("shop-v1", &[rude.port(), shop.v1.port()]);
+    wait_for("two endpoints", || (shop.proxy.rollout("shop")?.endpoints["v1"] == 2).then_some(()));
+    let statuses: Vec<_> = (0..50).map(|_| shop.get("/").status()).collect();
+    let failed = statuses.iter().filter(|status| **status == 502).count() as u64;
+    assert_eq!(failed, rude.requests(), "{statuses:?}");
+    assert!(failed > 0, "it was never asked");
+    shop.wait_counted("v1", "5xx", "upstream", failed);
+}
+
+#[test]
+fn a_request_that_brings_endpoints_down_does_so_to_few() {
+    let shop = Shop::open(Split::new(1, 100, 0));
+    let dying: Vec<_> = (0..7).map(|_| Dying::new()).collect();
+    shop.folder.endpoints("shop-v1", &dying.iter().map(|d| d.port).collect::<Vec<_>>());
+    wait_for("seven endpoints", || (shop.proxy.rollout("shop")?.endpoints["v1"] == 7).then_some(()));
+    assert_eq!(shop.get("/").status(), 502);
+    let died: u64 = dying.iter().map(|d| d.requests.load(Ordering::SeqCst)).sum();
+    assert_eq!(died, 4);
+}
+
+/// Refuses connections from the first request on, and breaks that off.
+struct Dying {
+    port: u16,
+    requests: Arc<AtomicU64>,
+}
+
+impl Dying {
+    fn new() -> Dying {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, requests) = (listener.local_addr().unwrap().port(), Arc::<AtomicU64>::default());
+        let count = Arc::clone(&requests);
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            drop(listener);
+            use std::io::Read;
+            let read = stream.read(&mut [0; 1024]).unwrap_or(0);
+            count.fetch_add(u64::from(read > 0), Ordering::SeqCst);
+        });
+        Dying { port, requests }
+    }
 }
 
 /// Its host is gone, and nobody has taken it out of the slice.
