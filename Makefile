@@ -7,7 +7,7 @@ SEEDS ?= 10000
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## a release that ships and two that are rolled back, in about a minute
@@ -33,6 +33,10 @@ sim: ## simulate SEEDS=n hostile worlds
 .PHONY: cluster
 cluster: ## a shell beside a whole Kubernetes, gone when it is left (as root)
 	@tests/cluster/shell
+
+.PHONY: e2e
+e2e: ## scenarios on a whole Kubernetes (as root): ONLY=words in their names, KEEP=1 for a shell at the end
+	@ONLY='$(ONLY)' $(if $(KEEP),KEEP=1) tests/cluster/e2e
 
 .PHONY: bench
 bench: ## the judge, the split, and the proxy beside a peer

@@ -71,6 +71,13 @@ impl Record {
         Some(Duration::from_millis(last.saturating_sub(bad)))
     }
 
+    /// From this time to the sending of the last request that a version got; zero when it got none since.
+    pub fn quiet_after(&self, from: u64, version: &str) -> Duration {
+        let own = self.0.iter().filter(|exchange| exchange.version() == version);
+        let last = own.map(|exchange| exchange.sent).max().unwrap_or(from);
+        Duration::from_millis(last.saturating_sub(from))
+    }
+
     /// How many requests, and what became of them, in a line.
     pub fn summary(&self) -> String {
         let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();

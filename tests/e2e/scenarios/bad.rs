@@ -24,6 +24,7 @@ pub(super) fn all() -> Vec<Scenario> {
         }),
         scenario("bad release, slow p99", |shop| Box::pin(slow(shop))),
         scenario("bad release, crash loop", |shop| Box::pin(crash_loop(shop))),
+        scenario("bad release, crashes while it serves", |shop| Box::pin(crashes(shop))),
         scenario("bad release, never ready", |shop| Box::pin(never_ready(shop))),
         scenario("bad release, wrong image", |shop| Box::pin(wrong_image(shop))),
     ]
@@ -38,7 +39,7 @@ async fn errors(shop: &Shop) -> Result<Figures> {
     let caller = shop.serves(&slowly("v1")).await?;
     shop.apply(&slowly("v2").with_env("FAIL_SHARE", 20)).await?;
     shop.is_aborted().await?;
-    quiet(&caller, shop).await?;
+    shop.only(&caller, "v1").await?;
     judged(shop, &shop.ends(caller).await?, BY_ROUTERS)
 }
 
@@ -53,7 +54,7 @@ async fn errors_by_prometheus(shop: &Shop) -> Result<Figures> {
     let caller = shop.serves(&by_prometheus(slowly("v1"))).await?;
     shop.apply(&by_prometheus(slowly("v2").with_env("FAIL_SHARE", 20))).await?;
     shop.is_aborted().await?;
-    quiet(&caller, shop).await?;
+    shop.only(&caller, "v1").await?;
     judged(shop, &shop.ends(caller).await?, BY_PROMETHEUS)
 }
 
@@ -81,7 +82,7 @@ async fn slow(shop: &Shop) -> Result<Figures> {
     let caller = shop.serves(&release("v1")).await?;
     shop.apply(&release("v2").with_env("SLOW_SHARE", 20).with_env("SLOW_MS", SLOW)).await?;
     shop.is_aborted().await?;
-    quiet(&caller, shop).await?;
+    shop.only(&caller, "v1").await?;
     let record = shop.ends_well(caller).await?;
 
     let canary = || record.0.iter().filter(|exchange| exchange.version() == "v2");
@@ -100,7 +101,23 @@ async fn slow(shop: &Shop) -> Result<Figures> {
 }
 
 async fn crash_loop(shop: &Shop) -> Result<Figures> {
-    never_gets_there(shop, |release| release.with_env("CRASH_AFTER", 100), &["exit code 3"]).await
+    let dies = |release: Release| release.with_env("READY_AFTER", 60_000).with_env("CRASH_AFTER", 300);
+    never_gets_there(shop, dies, &["exit code 3"]).await
+}
+
+/// Its pods are ready at once, get traffic, and end after a second and a half: what was under way in them is lost.
+async fn crashes(shop: &Shop) -> Result<Figures> {
+    let caller = shop.serves(&slowly("v1")).await?;
+    shop.apply(&slowly("v2").with_env("CRASH_AFTER", 1500)).await?;
+    shop.is_aborted().await?;
+    shop.only(&caller, "v1").await?;
+    let record = shop.ends(caller).await?;
+    let under_way = 5;
+    ensure!(record.failed() <= under_way, "{}\n{}", record.summary(), record.failures());
+    let mut figures = Figures::new();
+    figures.say(format!("{} of {} failed: those under way when a pod ended", record.failed(), record.0.len()));
+    back_on_v1(shop)?;
+    Ok(figures)
 }
 
 async fn never_ready(shop: &Shop) -> Result<Figures> {
@@ -144,17 +161,6 @@ fn said(status: &RolloutStatus, words: &[&str]) -> bool {
         status.revisions.iter().filter_map(|revision| revision.trouble.as_deref()).collect();
     let all = format!("{}{why}{trouble}", status.message.as_deref().unwrap_or_default());
     words.iter().all(|word| all.contains(word))
-}
-
-/// Waits until a second's worth of answers has none of the canary's.
-async fn quiet(caller: &penstock_tests::cluster::Caller, shop: &Shop) -> Result<()> {
-    let before = caller.record().await?.0.len();
-    let stable_only = |record: &Record| {
-        let last = record.0.iter().rev().take(200);
-        record.0.len() >= 200 && last.filter(|exchange| exchange.version() != "v1").count() == 0
-    };
-    caller.until("v1 alone answers", before, stable_only).await.with_context(|| shop.journal.summary())?;
-    Ok(())
 }
 
 /// The first version has all traffic, and is trusted.

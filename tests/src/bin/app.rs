@@ -1,9 +1,9 @@
 //! An application to release, as its environment says: a real HTTP server with real faults.
 //!
 //! `HOST` (127.0.0.1), `PORT` and `VERSION`; `FAIL_SHARE` (percent of requests answered 500), `SLOW_SHARE` and
-//! `SLOW_MS`, `NEVER_READY`, `READY_AFTER` and `CRASH_AFTER` (milliseconds), `DEAF` (SIGTERM is ignored), `ABRUPT`
-//! (SIGTERM ends it at once). Every answer names `VERSION` in `x-revision`. With SIGTERM it answers what is in flight
-//! and ends.
+//! `SLOW_MS`, `NEVER_READY`, `READY_AFTER`, `UNREADY_AFTER` and `CRASH_AFTER` (milliseconds), `DEAF` (SIGTERM is
+//! ignored), `ABRUPT` (SIGTERM ends it at once). Every answer names `VERSION` in `x-revision`. With SIGTERM it answers
+//! what is in flight and ends.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -30,6 +30,7 @@ struct Application {
     slow_share: u64,
     slow: Duration,
     ready_after: Duration,
+    unready_after: Option<Duration>,
     never_ready: bool,
     born: Instant,
     served: AtomicU64,
@@ -92,6 +93,7 @@ impl Application {
             slow_share: number("SLOW_SHARE")?,
             slow: Duration::from_millis(number("SLOW_MS")?),
             ready_after: Duration::from_millis(number("READY_AFTER")?),
+            unready_after: Some(number("UNREADY_AFTER")?).filter(|n| *n > 0).map(Duration::from_millis),
             never_ready: flag("NEVER_READY"),
             born: Instant::now(),
             served: AtomicU64::new(0),
@@ -99,7 +101,9 @@ impl Application {
     }
 
     fn readiness(&self) -> StatusCode {
-        let ready = !self.never_ready && self.born.elapsed() >= self.ready_after;
+        let age = self.born.elapsed();
+        let ready =
+            !self.never_ready && age >= self.ready_after && self.unready_after.is_none_or(|at| age < at);
         if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
     }
 

@@ -150,6 +150,25 @@ impl Shop {
         Ok(caller)
     }
 
+    /// Waits until a second's worth of answers comes from this version alone.
+    pub async fn only(&self, caller: &Caller, version: &str) -> Result<()> {
+        let before = caller.record().await?.0.len();
+        let enough = usize::try_from(RATE)?;
+        let alone = |record: &Record| {
+            let last = record.0.iter().rev().take(enough);
+            record.0.len() >= enough && last.filter(|exchange| exchange.version() != version).count() == 0
+        };
+        let done = caller.until(&format!("{version} alone answers"), before, alone).await;
+        done.with_context(|| self.journal.summary())?;
+        Ok(())
+    }
+
+    /// The name of the revision under way.
+    pub fn canary(&self) -> Result<String> {
+        let status = self.journal.last().context("nothing was told")?.status();
+        status.canary_revision.context("nothing is being released")
+    }
+
     /// The end of the calls. What became of them is kept beside the logs.
     pub async fn ends(&self, caller: Caller) -> Result<Record> {
         let record = caller.stop().await?;
