@@ -194,9 +194,6 @@ fn no_gateway_api() -> Said {
 
 /// What a person may not look at is no fault of the Rollout.
 fn untried(path: &'static str, what: &str, error: &Error) -> Said {
-    let why = match error {
-        Error::Api(status) => clean(&status.message),
-        _ => clean(&error.to_string()),
-    };
-    Said::yes(path, format!("{what}: {why}"))
+    let why = if let Error::Api(status) = error { status.message.clone() } else { error.to_string() };
+    Said::yes(path, format!("{what}: {}", clean(&why)))
 }
