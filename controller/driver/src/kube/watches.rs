@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use kube::Api;
@@ -17,22 +17,28 @@ use serde::de::DeserializeOwned;
 use super::call::{CallError, Kind};
 use super::metrics::Metrics;
 
+/// A watch that is broken is tried again sooner than this: one that has not failed for so long is up to date. It tells
+/// nothing of that itself until an object changes.
+const OVER: Duration = Duration::from_secs(20);
+
 /// What keeps watches from being up to date, by the kind of objects.
 #[derive(Default)]
-pub(super) struct Outages(Mutex<BTreeMap<&'static str, CallError>>);
+pub(super) struct Outages(Mutex<BTreeMap<&'static str, (Instant, CallError)>>);
 
 impl Outages {
     /// What is wrong with the watch of a kind.
     pub(super) fn of(&self, resource: &'static str) -> Option<CallError> {
-        self.lock().get(resource).cloned()
+        self.all().remove(resource)
     }
 
     /// All that is wrong.
     pub(super) fn all(&self) -> BTreeMap<&'static str, CallError> {
-        self.lock().clone()
+        let mut outages = self.lock();
+        outages.retain(|_, (at, _)| at.elapsed() < OVER);
+        outages.iter().map(|(resource, (_, error))| (*resource, error.clone())).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, CallError>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, (Instant, CallError)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -70,8 +76,8 @@ pub(super) async fn follow<K>(
             Err(error) => {
                 metrics.watch_failed(resource);
                 let error = words(error);
-                let before = outages.lock().insert(resource, error.clone());
-                if before.is_none_or(|before| before.kind != error.kind) {
+                let before = outages.lock().insert(resource, (Instant::now(), error.clone()));
+                if before.is_none_or(|(_, before)| before.kind != error.kind) {
                     tracing::warn!(resource, error = error.why, "can't be watched; it is tried again");
                 }
             }
