@@ -221,7 +221,7 @@ fn it_is_ready_when_every_proxy_has_followed_and_stays_so_when_one_restarts() {
 fn a_first_revision_that_takes_too_long_needs_a_person() {
     let mut scene = Scene::first_deploy(3);
     let release = scene.state.release.as_mut().unwrap();
-    release.waiting = Some(Waiting { since: NOW, ready: 0 });
+    release.waiting = Some(Waiting { since: NOW, ready: 0, gain: None });
     scene.now = Time(NOW.0 + 599_000);
     assert_eq!(words(&scene).0, "InProgress");
     scene.now = Time(NOW.0 + 600_000);

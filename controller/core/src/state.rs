@@ -64,8 +64,11 @@ pub struct Release {
     pub step_since: Option<Time>,
     /// Since when every proxy applies the present weight. `None`: not yet.
     pub weight_since: Option<Time>,
-    /// The wait for pods or proxies under way.
+    /// The wait for pods under way.
     pub waiting: Option<Waiting>,
+    /// Since when it is waited for proxies to apply the split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unacknowledged: Option<Time>,
     /// What it waits for, when it can't go on.
     pub hold: Option<Hold>,
     /// A person paused it.
@@ -90,6 +93,7 @@ impl Release {
             step_since: None,
             weight_since: None,
             waiting: None,
+            unacknowledged: None,
             hold: None,
             paused: None,
             waved: None,
@@ -121,14 +125,27 @@ impl Release {
     }
 }
 
-/// A wait that the progress deadline ends.
+/// A wait for pods, which the progress deadline ends. What lasts is progress; what comes and goes is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Waiting {
-    /// Since when nothing has moved.
+    /// Since when nothing has got better for good.
     pub since: Time,
-    /// Most pods that were ready during it: one more is progress.
+    /// Most pods that were ready for a while.
     pub ready: u32,
+    /// More are ready, or enough: progress, if it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gain: Option<Gain>,
+}
+
+/// Something that has got better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gain {
+    /// So many pods have been ready all the while.
+    pub ready: u32,
+    /// Since when.
+    pub since: Time,
 }
 
 /// Why a release stands where it is.

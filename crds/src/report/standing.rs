@@ -166,8 +166,9 @@ fn nothing_wanted(account: Account<'_>) -> bool {
 /// A first revision can't be aborted: that it takes too long is told.
 fn overdue(account: Account<'_>) -> Option<String> {
     let release = account.state.release.as_ref().filter(|_| account.state.stable.is_none())?;
-    let (since, deadline) = (release.waiting.as_ref()?.since, account.strategy.progress_deadline);
-    let late = account.now.since(since) >= deadline;
+    let waits = [release.waiting.as_ref().map(|waiting| waiting.since), release.unacknowledged];
+    let deadline = account.strategy.progress_deadline;
+    let late = waits.into_iter().flatten().any(|since| account.now.since(since) >= deadline);
     late.then(|| format!("no progress for {} (progressDeadlineSeconds)", spoken(deadline)))
 }
 

@@ -122,13 +122,17 @@ impl Turn<'_> {
             Some(Step::SetCanaryScale(_)) if self.rules.ready_first && !self.has_pods(release) => {
                 Wait(Cause::Pods, self.pods_missing(release))
             }
-            Some(Step::SetCanaryScale(_)) => Pass,
+            Some(Step::SetCanaryScale(_)) => self.has_lasting_pods(release).map_or_else(lacking, |()| Pass),
             None if weight < Weight::ALL => self.move_to(release, weight, Weight::ALL),
             // The revision before goes when this one is stable: all pods must be there by then.
             None if self.rules.ready_first && !self.has_pods(release) => {
                 Wait(Cause::Pods, self.pods_missing(release))
             }
-            None => self.approve(release).map_or_else(|wait| wait, Complete),
+            None => {
+                let gate =
+                    self.has_lasting_pods(release).map_err(lacking).and_then(|()| self.approve(release));
+                gate.map_or_else(|wait| wait, Complete)
+            }
         }
     }
 
@@ -141,8 +145,9 @@ impl Turn<'_> {
         if self.rules.ready_first && !self.has_pods(release) {
             return Wait(Cause::Pods, self.pods_missing(release));
         }
-        let gate = if from == Weight::NONE { self.prepare(release) } else { self.approve(release) };
-        gate.map_or_else(|wait| wait, |why| Raise(to, why + &self.few_pods(release, to)))
+        let lasting = self.has_lasting_pods(release).map_err(lacking);
+        let word = |()| if from == Weight::NONE { self.prepare(release) } else { self.approve(release) };
+        lasting.and_then(word).map_or_else(|wait| wait, |why| Raise(to, why + &self.few_pods(release, to)))
     }
 
     /// A person may want fewer pods than the weight would have: that is told.
@@ -193,10 +198,12 @@ impl Turn<'_> {
         };
         if let Some(finding) = findings.iter().find(blocks) {
             let cause = if finding.verdict == Verdict::NoData { Cause::NoData } else { Cause::Doubt };
-            return Err(Wait(cause, format!("{}: {}", finding.metric, finding.why)));
+            let restarts = self.restarts(release);
+            return Err(Wait(cause, format!("{}: {}{restarts}", finding.metric, finding.why)));
         }
         let numbers: Vec<String> = findings.iter().map(|f| format!("{}: {}", f.metric, f.why)).collect();
-        Ok(if numbers.is_empty() { "no metrics are asked for".into() } else { numbers.join("; ") })
+        let why = if numbers.is_empty() { "no metrics are asked for".into() } else { numbers.join("; ") };
+        Ok(why + &self.restarts(release))
     }
 
     fn pass(&mut self) {
@@ -213,6 +220,7 @@ impl Turn<'_> {
         let Some(release) = &mut self.state.release else { return };
         release.waved = None;
         release.hold = None;
+        release.waiting = None;
         release.weight_since = None;
         release.step_since = None;
         release.judge.begin_step();
@@ -255,6 +263,10 @@ impl Turn<'_> {
             self.decide(what, Some(revision), MACHINE, why);
         }
     }
+}
+
+fn lacking(why: String) -> Move {
+    Wait(Cause::Pods, why)
 }
 
 /// The step to be at with a weight: the last one that leads no higher.

@@ -127,11 +127,16 @@ impl Turn<'_> {
             (Some(Step::Pause(Some(time))), Some(since)) => Some(since + *time).filter(|end| *end > self.now),
             _ => None,
         };
-        let deadline = release.waiting.as_ref().map(|w| w.since + self.strategy.progress_deadline);
+        let waits = [release.waiting.as_ref().map(|w| w.since), release.unacknowledged];
+        let deadline = waits.into_iter().flatten().map(|since| since + self.strategy.progress_deadline);
+        let gain = release.waiting.as_ref().and_then(|w| w.gain).map(|gain| gain.since + self.lasting());
+        let due = deadline.chain(gain).filter(|at| *at > self.now).min();
         let told = |hold: &crate::state::Hold| hold.told || hold.cause == Cause::Clock;
         let tell = release.hold.as_ref().filter(|h| !told(h)).map(|h| h.since + self.patience());
-        let all = [soon, measure, pause, deadline, tell];
-        all.into_iter().flatten().min().map(|at| at.max(self.now))
+        let all = [soon, measure, pause, due, tell];
+        // What is due already is under way: a question that was sent in this turn, for instance.
+        let later = |at| if at > self.now { at } else { self.now + LOOK_AGAIN };
+        all.into_iter().flatten().map(later).min()
     }
 
     /// Whether something is under way that nobody announces: proxies that follow, requests that end.

@@ -203,6 +203,20 @@ fn a_metric_that_changes_in_mid_release_is_judged_from_its_new_beginning() {
 }
 
 #[test]
+fn an_answer_that_is_late_is_not_waited_for_in_a_loop() {
+    let mut stage = Stage::new();
+    stage.apply("v2").until_weight(10);
+    let mut seen = stage.look();
+    seen.answers.clear();
+    for second in 1..30 {
+        let now = stage.now + Duration::from_secs(second);
+        let next = crate::step(&stage.strategy, &stage.state, &seen, now);
+        assert!(next.wake_at.is_some_and(|at| at > now), "{:?} at {now:?}", next.wake_at);
+        stage.state = next.state;
+    }
+}
+
+#[test]
 fn measurements_are_asked_for_at_every_interval_and_not_more_often() {
     let mut stage = Stage::new();
     stage.strategy.analysis.interval = Duration::from_secs(10);

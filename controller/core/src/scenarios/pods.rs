@@ -60,6 +60,71 @@ fn fewer_pods_than_the_weight_would_have_are_given_and_told() {
 }
 
 #[test]
+fn a_crash_loop_that_is_ready_for_a_second_in_ten_is_aborted_by_the_deadline() {
+    let mut stage = Stage::new();
+    stage.flaps = Some(10);
+    stage.apply("v2").until_weight(10);
+    stage.run(59);
+    assert_eq!((stage.weight(), stage.count(What::Advanced)), (10, 1), "no more traffic between two falls");
+    stage.until("the abort", |s| s.state.refused.is_some());
+    let why = &stage.last(What::Aborted).why;
+    assert!(why.starts_with("no progress for 1m"), "{why}");
+    assert!(
+        why.ends_with("0 of 1 pods of revision v2 are ready; its pods restarted 7 times: exit code 1"),
+        "{why}"
+    );
+}
+
+#[test]
+fn pods_that_have_fallen_get_traffic_when_they_have_been_ready_for_a_while() {
+    let mut stage = Stage::new();
+    stage.flaps = Some(10);
+    stage.apply("v2").until_weight(10).run(25);
+    stage.flaps = None;
+    stage.run(2);
+    let told = "the pods are ready, and have to stay so for 6s; its pods restarted 3 times: exit code 1";
+    assert_eq!((stage.weight(), stage.why()), (10, told));
+    stage.until_weight(25).until("the end", |s| s.stable() == "v2");
+    let completed = &stage.last(What::Completed).why;
+    assert!(completed.ends_with("; its pods restarted 3 times: exit code 1"), "{completed}");
+}
+
+#[test]
+fn pods_that_get_ready_one_after_the_other_for_good_are_progress() {
+    let mut stage = Stage::new();
+    stage.strategy.steps = vec![weight(100)];
+    stage.slow = Some(50);
+    stage.apply("v2").run(140);
+    assert_eq!((stage.count(What::Aborted), stage.weight()), (0, 0), "{:?}", stage.told);
+    stage.until_weight(100);
+}
+
+#[test]
+fn a_wait_that_nobody_can_see_is_no_wait() {
+    let mut stage = Stage::new();
+    stage.broken = true;
+    stage.apply("v2").run(50);
+    stage.blind = true;
+    stage.run(100);
+    assert_eq!(stage.count(What::Aborted), 0);
+    stage.blind = false;
+    stage.run(50);
+    assert_eq!(stage.count(What::Aborted), 0);
+    stage.until("the abort", |s| s.state.refused.is_some());
+}
+
+#[test]
+fn a_bad_canary_is_aborted_with_the_restarts_of_its_pods() {
+    let mut stage = Stage::new();
+    stage.apply("v2").until_weight(25);
+    stage.pods.get_mut(&rev("v2")).unwrap().restarts = 1;
+    stage.failing = 50;
+    stage.run(2);
+    let why = &stage.last(What::Aborted).why;
+    assert!(why.contains("requests failed") && why.ends_with("; its pods restarted once"), "{why}");
+}
+
+#[test]
 fn a_step_waits_for_its_pods_and_is_aborted_by_the_deadline_without_them() {
     let mut stage = Stage::new();
     stage.strategy.steps = vec![scale(3), weight(10)];

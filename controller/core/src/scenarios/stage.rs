@@ -47,6 +47,12 @@ pub(super) struct Stage {
     pub(super) pods: BTreeMap<Revision, Pods>,
     /// Pods never get ready.
     pub(super) broken: bool,
+    /// The canary's pods are ready for a second in so many, and fall then.
+    pub(super) flaps: Option<u64>,
+    /// One more pod of the canary gets ready in so many seconds.
+    pub(super) slow: Option<u64>,
+    /// Pods can't be seen.
+    pub(super) blind: bool,
     /// The proxies do not follow.
     pub(super) deaf: bool,
     pub(super) in_flight: BTreeMap<Revision, u64>,
@@ -73,6 +79,9 @@ impl Stage {
             now: Time(1_000_000),
             pods: BTreeMap::new(),
             broken: false,
+            flaps: None,
+            slow: None,
+            blind: false,
             deaf: false,
             in_flight: BTreeMap::new(),
             source: Source::Works,
@@ -135,7 +144,7 @@ impl Stage {
     pub(super) fn look(&mut self) -> Observation {
         let answers = self.answers();
         Observation {
-            revisions: Some(self.pods.clone()),
+            revisions: Some(self.pods.clone()).filter(|_| !self.blind),
             route: self.route.clone(),
             proxies: Some(self.proxies.clone()),
             answers,
@@ -144,12 +153,24 @@ impl Stage {
     }
 
     fn live(&mut self) {
-        let broken = self.broken;
+        let (broken, flaps) = (self.broken, self.flaps);
         let canary = self.state.release.as_ref().map(|r| r.revision.clone());
         for (revision, pods) in &mut self.pods {
             pods.present = pods.scale;
-            let stays = broken && canary.as_ref() == Some(revision);
-            pods.ready = if stays { 0 } else { pods.scale };
+            let (is_canary, before) = (canary.as_ref() == Some(revision), pods.ready);
+            let falls = flaps.is_some_and(|every| !(self.now.0 / 1000).is_multiple_of(every));
+            pods.ready = match self.slow {
+                _ if is_canary && (broken || falls) => 0,
+                Some(every) if is_canary => {
+                    let more = u32::from((self.now.0 / 1000).is_multiple_of(every));
+                    pods.scale.min(before + more)
+                }
+                Some(_) | None => pods.scale,
+            };
+            if is_canary && falls {
+                pods.restarts += before;
+                pods.trouble = Some("exit code 1".into());
+            }
         }
         let rate = self.rate;
         let Route::Found(split) = &self.route else { return };

@@ -25,6 +25,11 @@ fn a_first_revision_that_never_gets_ready_is_waited_for() {
     fresh.edit(|split| split.weights.clear());
     fresh.run(200);
     assert_eq!((fresh.stable(), fresh.cause()), ("", Some(Cause::Pods)));
+    let waited =
+        fresh.state.release.as_ref().and_then(|r| r.waiting.as_ref()).map(|w| fresh.now.since(w.since));
+    assert!(waited.is_some_and(|waited| waited >= fresh.strategy.progress_deadline), "{waited:?}");
+    let wake_at = fresh.turn().wake_at;
+    assert!(wake_at.is_none_or(|at| at > fresh.now), "{wake_at:?}");
 }
 
 #[test]
