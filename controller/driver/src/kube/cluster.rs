@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Pod, Service, ServiceAccount};
@@ -26,6 +27,9 @@ use crate::ask::proxies::Proxies;
 /// The value of the label of routers.
 pub(super) const ROUTER: &str = "router";
 
+/// The rights of routers are written again after this, while a Rollout of theirs is looked at.
+const WRITE_AGAIN: Duration = Duration::from_secs(10);
+
 /// A cluster.
 pub(super) struct Cluster {
     pub(super) client: Client,
@@ -48,6 +52,8 @@ pub(super) struct Cluster {
     pub(super) story: Story,
     pub(super) wakers: Wakers,
     standing_back: Mutex<BTreeSet<RolloutName>>,
+    /// When the rights of the routers of a namespace were written last.
+    written: Mutex<BTreeMap<String, Instant>>,
     ports: Mutex<BTreeMap<(String, u16), String>>,
 }
 
@@ -77,6 +83,7 @@ impl Cluster {
             story,
             wakers: Wakers::default(),
             standing_back: Mutex::default(),
+            written: Mutex::default(),
             ports: Mutex::default(),
         }
     }
@@ -115,6 +122,16 @@ impl Cluster {
         let port = router::LISTEN.into_iter().find(free)?;
         ports.insert((key.namespace.clone(), port), key.name.clone());
         Some(port)
+    }
+
+    /// Whether the rights of the routers of a namespace are to be written again: not more often than [`WRITE_AGAIN`].
+    pub(super) fn is_due(&self, namespace: &str) -> bool {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = written.get(namespace).is_none_or(|at| at.elapsed() >= WRITE_AGAIN);
+        if due {
+            written.insert(namespace.to_owned(), Instant::now());
+        }
+        due
     }
 
     /// The port of a Rollout that is gone is free.

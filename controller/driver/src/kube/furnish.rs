@@ -82,13 +82,16 @@ async fn routers(cluster: &Cluster, wanted: &Furniture) -> Result<(), CallError>
         .deployments
         .get(&key, router::NAME)
         .is_some_and(|there| there.annotations().get(APPLIED) == Some(&digest));
+    let (role, binding, budget) = objects;
+    // They are not watched, so what somebody has deleted or edited comes back from time to time, while there is work.
+    if !stands || cluster.is_due(namespace) {
+        apply::<Role>(cluster, namespace, &role).await?;
+        apply::<RoleBinding>(cluster, namespace, &binding).await?;
+        apply::<PodDisruptionBudget>(cluster, namespace, &budget).await?;
+    }
     if stands {
         return Ok(());
     }
-    let (role, binding, budget) = objects;
-    apply::<Role>(cluster, namespace, &role).await?;
-    apply::<RoleBinding>(cluster, namespace, &binding).await?;
-    apply::<PodDisruptionBudget>(cluster, namespace, &budget).await?;
     deployment.metadata.annotations.get_or_insert_default().insert(APPLIED.to_owned(), digest);
     cluster.deployments.put(apply::<Deployment>(cluster, namespace, &deployment).await?);
     tracing::info!(namespace, image = cluster.options.router_image, "routers are set up");
