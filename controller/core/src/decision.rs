@@ -61,7 +61,7 @@ pub enum What {
     Started,
     /// The canary's share rose.
     Advanced,
-    /// A step was passed without a change of weight.
+    /// A step was passed that changes no weight: the canary has the pods that it asks for.
     Passed,
     /// The release waits; said once per reason.
     Held,

@@ -253,3 +253,39 @@ pub fn spoken(time: Duration) -> String {
         _ => parts,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a version wrote it that knew no scale, no gain, no missing proxies and no times of counters.
+    const BEFORE: &str = r#"{
+        "stable": "v1",
+        "split": {"generation": 7, "weights": {"v1": 90, "v2": 10}},
+        "release": {
+            "revision": "v2", "started": 1000, "generation": 5, "step": 1, "stepSince": null, "weightSince": 4000,
+            "steps": [{"SetWeight": 10}, {"Pause": {"secs": 5, "nanos": 0}}],
+            "waiting": {"since": 4000, "ready": 1}, "hold": null, "paused": null, "waved": null, "full": null,
+            "judge": {"asked": 5000, "metrics": {"errors": {
+                "check": {"ErrorRate": {"max": 0.01}}, "begun": true, "at": 5000, "silent": null, "whole": true,
+                "edge": null, "counters": {"a": {"total": 9, "bad": 1}},
+                "bets": {"measurements": 0, "wealth": []}, "bet": {"total": 9, "bad": 1},
+                "seen": {"total": 9, "bad": 1}, "value": null, "badInRow": 0
+            }}}
+        },
+        "refused": null, "undo": null, "history": ["v0"], "handled": ["order-1"], "findings": [], "repaired": null,
+        "decisions": [
+            {"at": 1000, "what": "Passed", "why": "", "who": "penstock", "revision": "v2", "weight": 10}
+        ]
+    }"#;
+
+    #[test]
+    fn the_memory_of_an_earlier_version_is_read() {
+        let state: State = serde_json::from_str(BEFORE).unwrap();
+        let release = state.release.as_ref().unwrap();
+        assert_eq!(release.waiting.as_ref().map(|w| (w.ready, w.gain)), Some((1, None)));
+        assert_eq!((release.scale(), state.lent), (CanaryScale::MatchTraffic, None));
+        let again: State = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+        assert_eq!(again, state);
+    }
+}

@@ -16,13 +16,15 @@ enum Move {
     Wait(Cause, String),
     /// The step is over.
     Pass,
+    /// The step is over, which is worth a word.
+    Told(String),
     /// The canary gets this weight.
     Raise(Weight, String),
     /// The canary becomes stable.
     Complete(String),
 }
 
-use Move::{Complete, Pass, Raise, Wait};
+use Move::{Complete, Pass, Raise, Told, Wait};
 
 /// A step of the way that has its reason to wait, or the reason why it need not.
 type Gate = Result<String, Move>;
@@ -40,6 +42,11 @@ impl Turn<'_> {
             let Some(release) = &self.state.release else { return };
             match self.next_move(release) {
                 Pass => self.pass(),
+                Told(why) => {
+                    let revision = release.revision.clone();
+                    self.decide(What::Passed, Some(revision), MACHINE, why);
+                    self.pass();
+                }
                 Wait(cause, why) => return self.hold(cause, why),
                 Raise(weight, why) => return self.raise(weight, &why),
                 Complete(why) => return self.complete(&why),
@@ -122,7 +129,10 @@ impl Turn<'_> {
             Some(Step::SetCanaryScale(_)) if self.rules.ready_first && !self.has_pods(release) => {
                 Wait(Cause::Pods, self.pods_missing(release))
             }
-            Some(Step::SetCanaryScale(_)) => self.has_lasting_pods(release).map_or_else(lacking, |()| Pass),
+            Some(Step::SetCanaryScale(_)) => {
+                let told = |()| Told(format!("setCanaryScale: {}", self.pods_ready(release)));
+                self.has_lasting_pods(release).map_or_else(lacking, told)
+            }
             None if weight < Weight::ALL => self.move_to(release, weight, Weight::ALL),
             // The revision before goes when this one is stable: all pods must be there by then.
             None if self.rules.ready_first && !self.has_pods(release) => {
@@ -148,6 +158,11 @@ impl Turn<'_> {
         let lasting = self.has_lasting_pods(release).map_err(lacking);
         let word = |()| if from == Weight::NONE { self.prepare(release) } else { self.approve(release) };
         lasting.and_then(word).map_or_else(|wait| wait, |why| Raise(to, why + &self.few_pods(release, to)))
+    }
+
+    fn pods_ready(&self, release: &Release) -> String {
+        let ready = CanaryScale::Pods(self.ready(&release.revision));
+        format!("{ready} ready{}", self.restarts(release))
     }
 
     /// A person may want fewer pods than the weight would have: that is told.

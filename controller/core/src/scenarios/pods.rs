@@ -20,8 +20,10 @@ fn a_step_sets_the_number_of_pods_before_there_is_any_traffic() {
     stage.strategy.steps = vec![scale(3), Step::Pause(None), weight(10), pause(5)];
     stage.apply("v2").run(5);
     assert_eq!((stage.scale("v2"), stage.weight(), stage.cause()), (3, 0, Some(Cause::Person)));
+    assert_eq!(stage.last(What::Passed).why, "setCanaryScale: 3 pods ready");
     stage.order(crate::observation::OrderKind::Promote).until_weight(10);
     assert_eq!(stage.scale("v2"), 3, "it holds for the steps after it");
+    assert_eq!(stage.count(What::Passed), 1);
     stage.until("the end", |s| s.stable() == "v2");
     assert_eq!(stage.scale("v2"), 4, "all traffic has all pods");
 }

@@ -88,6 +88,7 @@ fn every_kind_of_fault_and_ending_occurs() {
         "Deployed",
         "Started",
         "Advanced",
+        "Passed",
         "Held",
         "Paused",
         "Resumed",
