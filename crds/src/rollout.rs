@@ -39,7 +39,8 @@ pub use strategy::*;
     validation = Rule::new("size(self.metadata.name) <= 52")
         .message("a Rollout's name has at most 52 characters: its Services add a revision to it"),
     validation = Rule::new("!has(self.spec.minReadySeconds) || !has(self.spec.progressDeadlineSeconds) || self.spec.minReadySeconds < self.spec.progressDeadlineSeconds")
-        .message("minReadySeconds must be less than progressDeadlineSeconds: no pod would count in time"),
+        .message("minReadySeconds must be less than progressDeadlineSeconds: no pod would count in time")
+        .field_path(".spec.minReadySeconds"),
     scale(
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",

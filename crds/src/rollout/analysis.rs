@@ -67,7 +67,7 @@ pub struct SourceSpec {
     validation = Rule::new("(!has(self.caSecret) && !has(self.caConfigMap)) || self.address.startsWith('https://')")
         .message("a CA is of no use without an address that begins with https://"),
     validation = Rule::new("!has(self.timeout) || !self.timeout.matches('^([0-9]+(ms|s|m|h))+$') || (duration(self.timeout) > duration('0s') && duration(self.timeout) <= duration('30s'))")
-        .message("a timeout is at most 30s")
+        .message("a timeout is above 0 and at most 30s")
 )]
 pub struct PrometheusSpec {
     /// Its address, for instance `http://prometheus.monitoring:9090`.
