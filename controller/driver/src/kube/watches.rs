@@ -20,6 +20,8 @@ use super::metrics::Metrics;
 /// A watch that is broken is tried again sooner than this: one that has not failed for so long is up to date. It tells
 /// nothing of that itself until an object changes.
 const OVER: Duration = Duration::from_secs(20);
+/// Between two ends of a watch that are none of its failures.
+const RARE: Duration = Duration::from_secs(10);
 
 /// What keeps watches from being up to date, by the kind of objects.
 #[derive(Default)]
@@ -62,11 +64,13 @@ pub(super) async fn follow<K>(
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let Subject { api, config, resource } = subject;
-    let stream = watcher(api, config).backoff(Pace::default());
+    let mut outdated = Outdated::default();
+    let stream = watcher(api, config).map(|event| outdated.pass(event)).backoff(Pace::default());
     let mut stream = std::pin::pin!(stream);
     while let Some(event) = stream.next().await {
         match event {
-            Ok(event) => {
+            Ok(None) => {}
+            Ok(Some(event)) => {
                 // A list that begins shows nothing yet: the server may still refuse the rest.
                 if !matches!(event, Event::Init) && outages.lock().remove(resource).is_some() {
                     tracing::info!(resource, "is watched again");
@@ -82,6 +86,26 @@ pub(super) async fn follow<K>(
                 }
             }
         }
+    }
+}
+
+/// Where a watch was is too old to go on from (410), as after a restart of the API server: that is no failure, and all is
+/// listed again at once. A server that says so again and again has failed.
+#[derive(Default)]
+struct Outdated {
+    last: Option<Instant>,
+}
+
+impl Outdated {
+    fn pass<T>(&mut self, event: watcher::Result<T>) -> watcher::Result<Option<T>> {
+        match event {
+            Err(watcher::Error::WatchError(status)) if status.code == 410 && self.is_rare() => Ok(None),
+            event => event.map(Some),
+        }
+    }
+
+    fn is_rare(&mut self) -> bool {
+        self.last.replace(Instant::now()).is_none_or(|last| last.elapsed() > RARE)
     }
 }
 
@@ -116,5 +140,23 @@ impl Iterator for Pace {
 impl Backoff for Pace {
     fn reset(&mut self) {
         self.attempts = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_outdated_is_listed_again_at_once_but_not_for_ever() {
+        let gone = || -> watcher::Result<()> {
+            let status = kube::core::Status { code: 410, ..kube::core::Status::default() };
+            Err(watcher::Error::WatchError(status.boxed()))
+        };
+        let mut outdated = Outdated::default();
+        assert!(matches!(outdated.pass(gone()), Ok(None)));
+        assert!(outdated.pass(gone()).is_err());
+        assert!(matches!(outdated.pass(Ok(())), Ok(Some(()))));
+        assert!(outdated.pass::<()>(Err(watcher::Error::NoResourceVersion)).is_err());
     }
 }
