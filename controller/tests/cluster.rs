@@ -283,6 +283,26 @@ fn an_order_that_nobody_takes_says_so_and_is_not_given_twice() {
 }
 
 #[test]
+fn a_cluster_that_falls_silent_while_an_order_is_followed_is_asked_until_patience_ends() {
+    let silent = AtomicU32::new(0);
+    let api = Api::serve(&[rollout("shop", "checkout", 10)], move |request| {
+        let written = request.method == "PATCH" || silent.load(Ordering::SeqCst) > 0;
+        let stumbles = written && silent.fetch_add(1, Ordering::SeqCst) > 0;
+        stumbles.then(|| status(400, "BadRequest", "not now"))
+    });
+    let told = Desk::at(&api).said(&["pause", "checkout", "--timeout", "300ms"]);
+    assert!(told.contains("the order is written, but what became of it can't be seen"), "{told}");
+    assert!(told.contains("not now\nexit 1"), "{told}");
+}
+
+#[test]
+fn a_cluster_is_named_only_where_one_is_asked() {
+    let desk = Desk::at(&shop());
+    assert_eq!(desk.run(&["install", "--context", "test"]).status.code(), Some(2));
+    assert_eq!(desk.run(&["--kubeconfig", "x", "version"]).status.code(), Some(2));
+}
+
+#[test]
 fn who_is_slower_reads_again_before_writing() {
     let conflicts = AtomicU32::new(0);
     let api = Api::serve(&[rollout("shop", "checkout", 10)], move |request| {

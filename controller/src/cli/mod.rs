@@ -85,6 +85,22 @@ enum Command {
     Completions(completions::Completions),
 }
 
+impl Command {
+    /// What a person says is never ignored.
+    fn knows_clusters(&self) -> bool {
+        !matches!(
+            self,
+            Command::Local(_)
+                | Command::Install(_)
+                | Command::Demo(_)
+                | Command::DemoClients(_)
+                | Command::DemoService
+                | Command::Version
+                | Command::Completions(_)
+        )
+    }
+}
+
 /// How a command ended, if it did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -109,6 +125,10 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn run(place: &Where, command: Command) -> anyhow::Result<Exit> {
+    if place.names_a_cluster() && !command.knows_clusters() {
+        let text = "--context and --kubeconfig name a cluster, and this command asks none: leave them out";
+        return Err(Misused(text.to_owned()).into());
+    }
     match command {
         Command::Local(local) => local.run(place),
         Command::Controller(controller) => controller.run(place),

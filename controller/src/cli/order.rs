@@ -20,8 +20,8 @@ pub(super) struct Order {
     /// The Rollout's name, or NAMESPACE/NAME; may be left out where there is only one
     #[arg(value_name = "NAME")]
     name: Option<String>,
-    /// The Rollout's namespace; needed in a folder where several have one of this name, and on a cluster where it is
-    /// not the context's
+    /// The Rollout's namespace; in a folder only needed where several have one of this name, on a cluster the
+    /// context's when left out
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
     /// Why, for the record

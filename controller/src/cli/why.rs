@@ -17,8 +17,8 @@ pub(super) struct Why {
     /// The Rollout's name, or NAMESPACE/NAME
     #[arg(value_name = "NAME")]
     name: String,
-    /// The Rollout's namespace; needed in a folder where several have one of this name, and on a cluster where it is
-    /// not the context's
+    /// The Rollout's namespace; in a folder only needed where several have one of this name, on a cluster the
+    /// context's when left out
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
     /// Only the last so many decisions

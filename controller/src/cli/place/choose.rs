@@ -14,24 +14,24 @@ use crate::cli::called;
 
 /// How the place is found, for `--help`.
 pub(crate) const HELP: &str = "\
-Where the Rollouts are:
-  --dir DIR, or PENSTOCK_DIR    a folder that `penstock local` works on
-  --context, --kubeconfig       a cluster
-  without any of them           the folder . if there is a .penstock in it; otherwise the cluster of KUBECONFIG
-                                or ~/.kube/config; otherwise, in a pod, the cluster that the pod runs on
-  As `kubectl penstock` it is always a cluster, unless --dir names a folder.";
+Without --dir, --context and --kubeconfig, Rollouts are looked for in
+  1. the folder of PENSTOCK_DIR
+  2. the folder ., if there is a .penstock in it
+  3. the cluster of KUBECONFIG, or of ~/.kube/config
+  4. inside a pod, the cluster that the pod runs on
+`kubectl penstock` leaves the folders out.";
 
 /// Where the Rollouts are.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Where the Rollouts are")]
 pub(crate) struct Where {
-    /// A folder that `penstock local` works on [env: PENSTOCK_DIR]
+    /// In this folder, which `penstock local` works on
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// A cluster: the name of its context in the kubeconfig
+    /// On the cluster of this context of the kubeconfig
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
-    /// A cluster: the kubeconfig that names it, in place of KUBECONFIG or ~/.kube/config
+    /// On the cluster of this kubeconfig
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
 }

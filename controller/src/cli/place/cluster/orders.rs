@@ -96,14 +96,15 @@ impl Cluster {
     async fn answer(&self, to: &Saved, sent: &mut Sent, patience: Duration) -> Result<Told> {
         let begun = Instant::now();
         loop {
-            let fate = sent.look(&self.get(&target(to)).await?);
-            if let Fate::Answered(decision) = fate {
-                return Ok(Told::Answered(Box::new(decision)));
+            let over = begun.elapsed() >= patience;
+            match self.get(&target(to)).await.map(|now| sent.look(&now)) {
+                Ok(Fate::Answered(decision)) => return Ok(Told::Answered(Box::new(decision))),
+                Ok(fate) if over => bail!(self.unanswered(to, sent, &fate, patience)),
+                Err(error) if over || error.is::<NotFound>() => {
+                    return Err(error.context("the order is written, but what became of it can't be seen"));
+                }
+                Ok(_) | Err(_) => sleep(ANSWERED).await,
             }
-            if begun.elapsed() >= patience {
-                bail!(self.unanswered(to, sent, &fate, patience));
-            }
-            sleep(ANSWERED).await;
         }
     }
 
