@@ -17,6 +17,9 @@ const LONGEST: usize = 2000;
 
 pub(super) const INVALID: &str = "InvalidSpec";
 
+/// Troubles with which clients are not served, although the revision has all traffic.
+const UNSERVED: [&str; 2] = ["Adopting", "RouterNotReady"];
+
 /// Which of the three holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holds {
@@ -132,6 +135,10 @@ fn unsettled(
     status: &RolloutStatus,
     before: &RolloutStatus,
 ) -> Option<(&'static str, String)> {
+    // Its message is told among the troubles.
+    if let Some(trouble) = account.troubles.iter().find(|trouble| UNSERVED.contains(&trouble.reason)) {
+        return Some((trouble.reason, "clients are not served by it yet".to_owned()));
+    }
     let split = status.split.as_ref()?;
     if !split.acknowledged && !was_acknowledged(split.generation, before) {
         let why = format!("split {} is not acknowledged by all proxies yet", split.generation);
