@@ -115,7 +115,11 @@ async fn crashes(shop: &Shop) -> Result<Figures> {
     let under_way = 5;
     ensure!(record.failed() <= under_way, "{}\n{}", record.summary(), record.failures());
     let mut figures = Figures::new();
-    figures.say(format!("{} of {} failed: those under way when a pod ended", record.failed(), record.0.len()));
+    figures.say(format!(
+        "{} of {} failed: those under way when a pod ended",
+        record.failed(),
+        record.0.len()
+    ));
     back_on_v1(shop)?;
     Ok(figures)
 }

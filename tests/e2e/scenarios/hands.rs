@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use penstock_crds::RolloutStatus;
+use penstock_crds::{Phase, RolloutStatus};
 use penstock_tests::cluster::figures::seconds;
 use penstock_tests::cluster::kubectl::feed;
 use penstock_tests::cluster::release::{ROLLOUT, Release, steps_that_wait};
@@ -20,6 +20,7 @@ pub(super) fn all() -> Vec<Scenario> {
     let scenario = |name, run| Scenario { name, kind: Kind::Beside, run };
     vec![
         scenario("edited by hand in mid-release", |shop| Box::pin(edited(shop))),
+        scenario("deleted by hand in mid-release", |shop| Box::pin(deleted(shop))),
         scenario("manifest applied again in mid-release", |shop| Box::pin(applied_again(shop))),
     ]
 }
@@ -44,6 +45,7 @@ async fn edited(shop: &Shop) -> Result<Figures> {
     shop.apply(&waiting("v2")).await?;
     let status = shop.is_at(30).await?;
     let stable = status.stable_revision.context("there is no stable revision")?;
+    let revision = stable.clone();
     let (stable, canary) = (format!("{ROLLOUT}-{stable}"), format!("{ROLLOUT}-{}", shop.canary()?));
     let weights = format!(
         r#"[{{"op":"replace","path":"/spec/rules/0/backendRefs","value":[{{"name":"{stable}","port":8080,"weight":0}},{{"name":"{canary}","port":8080,"weight":100}}]}}]"#
@@ -60,6 +62,8 @@ async fn edited(shop: &Shop) -> Result<Figures> {
         right,
     };
     let owner = "{.metadata.ownerReferences[0].kind}";
+    let elsewhere = r#"{"spec":{"selector":{"penstock.dev/revision":"nobody"}}}"#;
+    let selector = r"{.spec.selector.penstock\.dev/revision}";
     let edits = [
         edit("weights of the HTTPRoute", "httproute", ROLLOUT, &weights, read_weights, right.as_str()),
         edit(
@@ -79,6 +83,7 @@ async fn edited(shop: &Shop) -> Result<Figures> {
             owner,
             "Rollout",
         ),
+        edit("selector of stable", "service", &stable, elsewhere, selector, revision.as_str()),
     ];
     let mut figures = Figures::new();
     for edit in edits {
@@ -115,6 +120,62 @@ async fn put_right(shop: &Shop, edit: &Edit<'_>) -> Result<Duration> {
     wait_until("it is put right", PATIENCE, async || {
         let there = shop.kubectl(&["get", edit.kind, edit.object, "-o", &path]).await?;
         anyhow::ensure!(there.trim() == edit.right, "{there:?} in place of {:?}", edit.right);
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+    Ok(begun.elapsed())
+}
+
+/// What the routers need comes back before anybody misses it.
+async fn deleted(shop: &Shop) -> Result<Figures> {
+    let caller = shop.serves(&waiting("v1")).await?;
+    shop.apply(&waiting("v2")).await?;
+    shop.is_at(30).await?;
+    let canary = format!("{ROLLOUT}-{}", shop.canary()?);
+    let mut figures = Figures::new();
+    let objects = [
+        ("httproute", ROLLOUT),
+        ("service", canary.as_str()),
+        ("rolebinding", "penstock-router"),
+        ("poddisruptionbudget", "penstock-router"),
+    ];
+    for (kind, name) in objects {
+        let took = comes_back(shop, kind, name).await.with_context(|| format!("{kind} {name}"))?;
+        figures.say(format!("{kind} back after {}", seconds(took)));
+        // One hand at a time.
+        let before = caller.record().await?.0.len();
+        caller.until("both versions answer", before, |r| r.of("v1") > 100 && r.of("v2") > 20).await?;
+    }
+    // The pod refuses connections before its endpoint is gone: nobody fails, but it counts against the canary.
+    let took = comes_back(shop, "replicaset", &canary).await?;
+    let before = caller.record().await?.0.len();
+    let settled = |s: &RolloutStatus| {
+        let ready = s.revisions.iter().all(|r| r.ready == r.scale && r.scale > 0);
+        s.phase == Phase::Aborted || (s.phase == Phase::Paused && ready)
+    };
+    caller.until("time goes by", before, |record| record.0.len() > 400).await?;
+    let status = shop.reaches("it goes on, or is aborted", settled).await?.status();
+    if status.phase == Phase::Aborted {
+        figures.say("replicaset: aborted, for what its pod refused");
+    } else {
+        figures.say(format!("replicaset back after {}", seconds(took)));
+        shop.order("promote-full", "it is good").await?;
+        shop.is_stable().await?;
+        shop.only(&caller, "v2").await?;
+    }
+    let record = shop.ends_well(caller).await?;
+    figures.say(format!("0 of {} failed", record.0.len()));
+    Ok(figures)
+}
+
+async fn comes_back(shop: &Shop, kind: &str, name: &str) -> Result<Duration> {
+    let uid = ["get", kind, name, "-o", "jsonpath={.metadata.uid}"];
+    let old = shop.kubectl(&uid).await?;
+    shop.kubectl(&["delete", kind, name, "--wait=false"]).await?;
+    let begun = Instant::now();
+    wait_until("it is there again", PATIENCE, async || {
+        let new = shop.kubectl(&uid).await?;
+        anyhow::ensure!(new != old, "it is still the old one");
         Ok::<_, anyhow::Error>(())
     })
     .await?;

@@ -12,10 +12,9 @@ use super::figures::{Figures, seconds};
 use super::kubectl::kubectl;
 use super::place::Place;
 use super::shop::Shop;
-use crate::traffic::now;
 
 /// Scenarios beside each other: more of them would make two cores slow.
-const BESIDE: usize = 2;
+const BESIDE: usize = 3;
 /// The longest that a scenario takes.
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -138,9 +137,7 @@ async fn played(place: &Place, scenario: Scenario) -> Result<Figures> {
         kubectl(&["delete", "namespace", &shop.name, "--wait=false"]).await?;
     }
     let (decisions, folder) = (evidence::decisions(&shop), shop.folder.display().to_string());
-    told.map_err(|error| {
-        error.context(format!("see {folder} ({} ms since the epoch), decisions:\n{decisions}   ", now()))
-    })
+    told.map_err(|error| error.context(format!("see {folder}; decisions:\n{decisions}   ")))
 }
 
 /// One line, at once and as a whole.

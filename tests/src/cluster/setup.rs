@@ -26,28 +26,11 @@ pub async fn install(place: &Place) -> Result<()> {
             "this cluster lacks the definitions of the Gateway API: install its standard channel, v1.5.1 or newer"
         );
     }
-    if std::env::var("PENSTOCK_E2E_CONTROLLER").is_ok_and(|how| how == "process") {
-        return process(place).await;
-    }
     let manifests =
         penstock(&["install", "--image", &place.images.penstock, "--router-image", &place.images.proxy])
             .await?;
     kubectl::run(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(manifests)).await?;
     ready().await
-}
-
-/// For trying things by hand: the controller as a process of the node, with all rights.
-async fn process(place: &Place) -> Result<()> {
-    let definition = super::place::tree().join("crds/penstock.dev_rollouts.yaml");
-    kubectl(&["apply", "--server-side", "-f", &definition.display().to_string()]).await?;
-    kubectl(&["create", "namespace", CONTROLLER.0]).await?;
-    let log = std::fs::File::create(place.logs.join("controller.log"))?;
-    let arguments = ["controller", "--router-image", &place.images.proxy];
-    let mut command = Command::new(program()?);
-    let child = command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-    // It ends with its cluster.
-    drop(child);
-    Ok(())
 }
 
 /// Waits until a controller leads and another one stands by.
