@@ -16,7 +16,7 @@ use penstock_core::state::State;
 use penstock_core::time::Time;
 use penstock_crds::{
     API_VERSION, Account, Admitted, Facts, KIND, Refusal, Rollout, RolloutSpec, RolloutStatus, Sticky,
-    Trouble, admit, barred, report,
+    Trouble, admit, admit_value, barred, report,
 };
 use penstock_proxy_api::{Status, object};
 use penstock_routers::apex::Apex;
@@ -137,7 +137,7 @@ impl KubeWorld {
                 Ok(admitted) => {
                     (self.admitted, self.spec, self.problem) = (admitted, rollout.spec.clone(), None);
                 }
-                Err(refusals) => self.problem = Some(words(&refusals)),
+                Err(refusals) => self.problem = Some(exact(&rollout, &refusals)),
             }
         }
         let status = rollout.status.clone().unwrap_or_default();
@@ -644,7 +644,7 @@ pub(super) async fn put_status(
 fn fit(rollout: &Rollout) -> Result<(Admitted, RolloutSpec, Option<String>), Unfit> {
     let refusals = match admit(rollout) {
         Ok(admitted) => return Ok((admitted, rollout.spec.clone(), None)),
-        Err(refusals) => words(&refusals),
+        Err(refusals) => exact(rollout, &refusals),
     };
     let before = rollout.status.as_ref().and_then(|status| status.worked_on.clone());
     let before = before.and_then(|spec| serde_json::from_value::<RolloutSpec>(spec).ok());
@@ -658,7 +658,11 @@ fn fit(rollout: &Rollout) -> Result<(Admitted, RolloutSpec, Option<String>), Unf
 
 /// A Rollout as the API has it. What has no such form is refused: it was stored under another definition.
 pub(super) fn typed(entry: &Entry) -> Result<Rollout, Unfit> {
-    serde_json::from_value(entry.object()).map_err(|error| Unfit::Refused(format!("spec: {error}")))
+    let object = entry.object();
+    serde_json::from_value(object.clone()).map_err(|error| {
+        let refusals = admit_value(&object).err();
+        Unfit::Refused(refusals.map_or_else(|| format!("spec: {error}"), |all| words(&all)))
+    })
 }
 
 /// A status as an API server gives it back: it writes 1.0 as 1, and may leave out what is null.
@@ -688,6 +692,14 @@ fn flatten(value: &mut Value) {
 fn remembered(status: &RolloutStatus) -> State {
     let machine = status.machine.clone().unwrap_or_default();
     serde_json::from_value(machine).unwrap_or_default()
+}
+
+/// Refusals, one a line, with the path of each field: what has no type in the API (the template) is looked at as it was
+/// written.
+fn exact(rollout: &Rollout, refusals: &[Refusal]) -> String {
+    let written = serde_json::to_value(rollout).ok();
+    let found = written.and_then(|object| admit_value(&object).err());
+    words(found.as_deref().unwrap_or(refusals))
 }
 
 /// All refusals, one a line.
