@@ -12,5 +12,6 @@ use penstock_tests::cluster::Scenario;
 
 /// All of them: those that take long first, those that need the cluster for themselves last.
 pub(crate) fn all() -> Vec<Scenario> {
-    [good::all(), aborts::all(), bad::all(), change::all(), hands::all(), adopt::all(), rights::all()].concat()
+    [good::all(), aborts::all(), bad::all(), change::all(), hands::all(), adopt::all(), rights::all()]
+        .concat()
 }
