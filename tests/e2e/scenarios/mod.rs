@@ -3,15 +3,26 @@
 mod aborts;
 mod adopt;
 mod bad;
+mod busy;
 mod change;
 mod good;
 mod hands;
+mod input;
+mod killed;
+mod kubelet;
+mod leader;
+mod leases;
+mod outage;
 mod rights;
+mod routers;
+mod sources;
 
 use penstock_tests::cluster::Scenario;
 
 /// All of them: those that take long first, those that need the cluster for themselves last.
 pub(crate) fn all() -> Vec<Scenario> {
-    [good::all(), aborts::all(), bad::all(), change::all(), hands::all(), adopt::all(), rights::all()]
-        .concat()
+    let releases = [good::all(), aborts::all(), bad::all(), change::all(), hands::all(), adopt::all()];
+    let faults = [sources::all(), routers::all(), busy::all(), killed::all(), leases::all(), input::all()];
+    let pieces = [rights::all(), leader::all(), outage::all(), kubelet::all()];
+    [releases.concat(), faults.concat(), pieces.concat()].concat()
 }

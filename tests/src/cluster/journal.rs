@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures_util::StreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use penstock_crds::{Rollout, RolloutStatus};
@@ -104,7 +105,7 @@ impl Drop for Journal {
 
 async fn follow(api: Api<Rollout>, name: String, seen: Arc<Mutex<Vec<Seen>>>, tell: watch::Sender<usize>) {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = Box::pin(watcher(api, config).default_backoff());
+    let mut events = Box::pin(watcher(api, config).backoff(Soon));
     while let Some(event) = events.next().await {
         let rollout = match event {
             Ok(watcher::Event::Apply(rollout) | watcher::Event::InitApply(rollout)) => Some(rollout),
@@ -116,4 +117,19 @@ async fn follow(api: Api<Rollout>, name: String, seen: Arc<Mutex<Vec<Seen>>>, te
         states.push(Seen { at: now(), rollout });
         tell.send_replace(states.len());
     }
+}
+
+/// Watches are tried again soon: what happens first after an API server is back is of interest.
+pub(super) struct Soon;
+
+impl Iterator for Soon {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_millis(200))
+    }
+}
+
+impl Backoff for Soon {
+    fn reset(&mut self) {}
 }

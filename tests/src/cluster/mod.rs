@@ -5,17 +5,22 @@
 //! would do is done with `kubectl`.
 
 pub mod caller;
+pub mod container;
 mod evidence;
 pub mod figures;
 pub mod journal;
 pub mod kubectl;
 pub mod node;
 pub mod place;
+pub mod pods;
 pub mod prometheus;
+pub mod realm;
 pub mod release;
 pub mod runner;
 pub mod setup;
 pub mod shop;
+pub mod sound;
+pub mod splits;
 pub mod windows;
 
 pub use caller::Caller;

@@ -11,6 +11,7 @@ use super::evidence;
 use super::figures::{Figures, seconds};
 use super::kubectl::kubectl;
 use super::place::Place;
+use super::setup;
 use super::shop::Shop;
 
 /// Scenarios beside each other: more of them would make two cores slow.
@@ -37,6 +38,8 @@ pub struct Scenario {
 pub enum Kind {
     /// A namespace.
     Beside,
+    /// A namespace, and no controller but those that it brings: those of the cluster are away meanwhile.
+    Apart,
     /// The whole cluster: nothing else runs meanwhile.
     Alone,
     /// The whole cluster, and the node under it: on any other cluster it is left out.
@@ -75,17 +78,23 @@ pub struct Total {
     pub left_out: usize,
 }
 
-/// Runs those whose name contains what `ONLY` says.
+/// Runs those whose name contains what `ONLY` says; `|` stands between alternatives.
 pub async fn run(place: &Place, scenarios: &[Scenario]) -> Result<Total> {
     let only = std::env::var("ONLY").unwrap_or_default().to_lowercase();
     let beside = std::env::var("PARALLEL").ok().and_then(|number| number.parse().ok()).unwrap_or(BESIDE);
-    let wanted = scenarios.iter().filter(|s| s.name.to_lowercase().contains(&only));
-    let (together, alone): (Vec<&Scenario>, Vec<&Scenario>) =
+    let named = |s: &&Scenario| only.split('|').any(|words| s.name.to_lowercase().contains(words));
+    let wanted = scenarios.iter().filter(named);
+    let (together, others): (Vec<&Scenario>, Vec<&Scenario>) =
         wanted.partition(|scenario| scenario.kind == Kind::Beside);
-    let together = futures_util::stream::iter(together).map(|scenario| one(place, *scenario));
-    let outcomes: Vec<bool> = together.buffer_unordered(beside.max(1)).collect().await;
+    let (apart, alone): (Vec<&Scenario>, Vec<&Scenario>) =
+        others.into_iter().partition(|scenario| scenario.kind == Kind::Apart);
     let mut total = Total::default();
-    outcomes.into_iter().for_each(|passed| total.count(passed));
+    total.count_all(some(place, together, beside).await);
+    if !apart.is_empty() {
+        setup::dismiss().await.context("send the controllers away")?;
+        total.count_all(some(place, apart, beside).await);
+        setup::recall().await.context("call the controllers back")?;
+    }
     for scenario in alone {
         if scenario.kind == Kind::Node && place.node.is_none() {
             say(&format!("{}: left out, it breaks pieces of a node that is not ours", scenario.name));
@@ -97,7 +106,16 @@ pub async fn run(place: &Place, scenarios: &[Scenario]) -> Result<Total> {
     Ok(total)
 }
 
+async fn some(place: &Place, scenarios: Vec<&Scenario>, beside: usize) -> Vec<bool> {
+    let outcomes = futures_util::stream::iter(scenarios).map(|scenario| one(place, *scenario));
+    outcomes.buffer_unordered(beside.max(1)).collect().await
+}
+
 impl Total {
+    fn count_all(&mut self, outcomes: Vec<bool>) {
+        outcomes.into_iter().for_each(|passed| self.count(passed));
+    }
+
     fn count(&mut self, passed: bool) {
         *(if passed { &mut self.passed } else { &mut self.failed }) += 1;
     }

@@ -47,6 +47,23 @@ pub async fn ready() -> Result<()> {
     .await
 }
 
+/// Sends all controllers of the cluster away, and waits until they are gone.
+pub async fn dismiss() -> Result<()> {
+    let (namespace, label) = CONTROLLER;
+    kubectl(&["-n", namespace, "scale", "deployment/penstock-controller", "--replicas=0"]).await?;
+    kubectl(&["-n", namespace, "wait", "--for=delete", "pods", "-l", label, "--timeout=50s"]).await?;
+    Ok(())
+}
+
+/// Calls the controllers of the cluster back, and waits until they work.
+pub async fn recall() -> Result<()> {
+    let (namespace, _) = CONTROLLER;
+    kubectl(&["-n", namespace, "scale", "deployment/penstock-controller", "--replicas=2"]).await?;
+    kubectl(&["-n", namespace, "rollout", "status", "deployment/penstock-controller", "--timeout=50s"])
+        .await?;
+    ready().await
+}
+
 /// What `penstock` prints, the binary beside this one.
 pub async fn penstock(arguments: &[&str]) -> Result<Vec<u8>> {
     let output =

@@ -1,5 +1,8 @@
 //! What the status says of the weights, beside what a client saw.
 
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
 use penstock_crds::time_of;
 
 use super::journal::Seen;
@@ -14,6 +17,8 @@ pub struct Window {
     pub to: u64,
     /// Share of the canary in percent.
     pub weight: i32,
+    /// The canary's revision.
+    pub revision: String,
 }
 
 /// All windows of a release, as it was told.
@@ -31,11 +36,43 @@ pub fn windows(states: &[Seen]) -> Vec<Window> {
                 ..window
             }));
         }
-        if open.is_none() && split.acknowledged && status.canary_revision.is_some() {
-            open = Some((split.generation, Window { from: seen.at, to: 0, weight: split.weight }));
-        }
+        let Some(revision) = status.canary_revision.filter(|_| open.is_none() && split.acknowledged) else {
+            continue;
+        };
+        open = Some((split.generation, Window { from: seen.at, to: 0, weight: split.weight, revision }));
     }
     windows
+}
+
+/// Which version of the test application each revision is.
+pub fn versions(states: &[Seen]) -> BTreeMap<String, String> {
+    let version = |seen: &Seen| {
+        let (rollout, status) = (seen.rollout.as_ref()?, seen.status());
+        let answered = status.observed_generation == rollout.metadata.generation;
+        let revision = status.canary_revision.filter(|_| answered)?;
+        let env = rollout.spec.template.as_ref()?.0.pointer("/spec/containers/0/env")?.as_array()?;
+        let own = env.iter().find(|variable| variable["name"] == "VERSION")?;
+        Some((revision, own["value"].as_str()?.to_owned()))
+    };
+    states.iter().filter_map(version).collect()
+}
+
+/// By how many requests a client was off what the status said, in each window with requests. Errors: more than one in
+/// a thousand and those at both ends, for each of two routers.
+pub fn shares(states: &[Seen], record: &Record) -> Result<Vec<f64>> {
+    const ENDS: f64 = 4.0;
+    let (versions, mut shares) = (versions(states), Vec::new());
+    for window in windows(states) {
+        let version =
+            versions.get(&window.revision).with_context(|| format!("no version was told: {window:?}"))?;
+        let (requests, off) = window.off(record, version);
+        ensure!(
+            off <= requests as f64 / 1000.0 + ENDS,
+            "{off} of {requests} requests are off: {window:?}, {version}"
+        );
+        shares.extend((requests > 0).then_some(off));
+    }
+    Ok(shares)
 }
 
 impl Window {

@@ -1,0 +1,171 @@
+//! An API server that says no: somebody else was faster, or there is too much to do.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use penstock_crds::{Phase, Rollout};
+use penstock_tests::cluster::realm::{LEASE, Realm};
+use penstock_tests::cluster::release::{ROLLOUT, Release, steps};
+use penstock_tests::cluster::runner::Kind;
+use penstock_tests::cluster::sound::Sound;
+use penstock_tests::cluster::splits::Splits;
+use penstock_tests::cluster::{Figures, Scenario, Shop, kubectl};
+use penstock_tests::traffic::now;
+use penstock_tests::wait_until;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+/// Between two writes of somebody else.
+const OFTEN: Duration = Duration::from_millis(50);
+/// From the order to the last request that the canary got.
+const ABORT: Duration = Duration::from_millis(500);
+/// How long writes are refused, and how long after that the release goes on.
+const REFUSED: Duration = Duration::from_secs(10);
+const GOES_ON: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) fn all() -> Vec<Scenario> {
+    vec![
+        Scenario {
+            name: "somebody writes the Rollout 20 times a second in mid-release",
+            kind: Kind::Beside,
+            run: |shop| Box::pin(conflicts(shop)),
+        },
+        Scenario {
+            name: "API server refuses the controller's writes for 10 s in mid-release: too many requests",
+            kind: Kind::Apart,
+            run: |shop| Box::pin(throttled(shop)),
+        },
+    ]
+}
+
+fn release(version: &str) -> Release {
+    Release::new(version).with_steps(steps(&[10, 20, 40, 60], "1s"))
+}
+
+/// Somebody who writes an annotation again and again. Ends with its value.
+struct Writer(JoinHandle<()>);
+
+impl Writer {
+    fn start(client: Client, namespace: &str) -> Writer {
+        let api: Api<Rollout> = Api::namespaced(client, namespace);
+        Writer(tokio::spawn(async move {
+            let mut ticks = interval(OFTEN);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            for number in 0_u64.. {
+                ticks.tick().await;
+                let touched =
+                    json!({"metadata": {"annotations": {"example.com/touched": number.to_string()}}});
+                // It writes whatever stands there: nobody refuses that.
+                api.patch(ROLLOUT, &PatchParams::default(), &Patch::Merge(touched)).await.ok();
+            }
+        }))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn conflicts(shop: &Shop) -> Result<Figures> {
+    let splits = Splits::follow(shop.place.client.clone(), &shop.name);
+    let caller = shop.serves(&release("v1")).await?;
+    let writer = Writer::start(shop.place.client.clone(), &shop.name);
+    let begun = Instant::now();
+    shop.apply(&release("v2")).await?;
+    shop.is_stable().await?;
+    let took = begun.elapsed();
+    shop.apply(&release("v3").with_steps(steps(&[40], "60s"))).await?;
+    shop.is_at(40).await?;
+    let given = shop.order("abort", "among all these writes").await?;
+    shop.is_aborted().await?;
+    shop.only(&caller, "v2").await?;
+    drop(writer);
+    let touched = |seen: &penstock_tests::cluster::Seen| {
+        seen.rollout.as_ref()?.metadata.annotations.as_ref()?.get("example.com/touched")?.parse::<u64>().ok()
+    };
+    let writes = shop.journal.last().as_ref().and_then(touched).unwrap_or(0);
+    ensure!(writes > 100, "somebody wrote {writes} times only");
+    let record = shop.ends(caller).await?;
+    let mut sound = Sound::default();
+    sound.add(ROLLOUT, (&shop.journal.states(), &splits, &record), 1)?;
+    let mut figures = Figures::new();
+    figures.say(format!("{writes} writes, release in {:.1} s", took.as_secs_f64()));
+    figures.goal("order to the last request of the canary", record.quiet_after(given.begun, "v3"), ABORT)?;
+    figures.say(sound.words());
+    Ok(figures)
+}
+
+/// No write of an account gets through: the server has no room for it.
+fn no_room(name: &str, namespace: &str) -> Value {
+    let api = "flowcontrol.apiserver.k8s.io/v1";
+    let subject =
+        json!({"kind": "ServiceAccount", "serviceAccount": {"namespace": namespace, "name": LEASE}});
+    let rule = |group: &str, resources: &[&str]| json!({"verbs": ["create", "update", "patch", "delete"], "apiGroups": [group], "resources": resources, "namespaces": ["*"]});
+    let rules = [
+        rule("penstock.dev", &["rollouts", "rollouts/status"]),
+        rule("gateway.networking.k8s.io", &["httproutes"]),
+        rule("apps", &["replicasets"]),
+        rule("", &["services"]),
+    ];
+    json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": api, "kind": "PriorityLevelConfiguration", "metadata": {"name": name}, "spec": {
+            "type": "Limited",
+            "limited": {"nominalConcurrencyShares": 0, "lendablePercent": 0, "borrowingLimitPercent": 0, "limitResponse": {"type": "Reject"}},
+        }},
+        {"apiVersion": api, "kind": "FlowSchema", "metadata": {"name": name}, "spec": {
+            "matchingPrecedence": 2,
+            "priorityLevelConfiguration": {"name": name},
+            "rules": [{"subjects": [subject], "resourceRules": rules}],
+        }},
+    ]})
+}
+
+async fn throttled(shop: &Shop) -> Result<Figures> {
+    let realm = Realm::open(shop, &[]).await?;
+    let splits = Splits::follow(shop.place.client.clone(), &shop.name);
+    let controller = realm.start("one")?;
+    let caller = shop.serves(&release("v1")).await?;
+    shop.apply(&release("v2")).await?;
+    shop.is_at(10).await?;
+    let name = "e2e-no-room";
+    kubectl::feed(&["apply", "--server-side", "-f", "-"], &no_room(name, realm.own())).await?;
+    let held = refused(&controller).await;
+    kubectl(&["delete", "flowschema,prioritylevelconfiguration", name]).await?;
+    let (refused, freed) = (held?, Instant::now());
+    let from = now();
+    shop.journal
+        .reaches("the release goes on", PATIENCE, |seen| {
+            seen.at > from && seen.status().phase == Phase::Progressing
+        })
+        .await?;
+    let goes_on = freed.elapsed();
+    shop.is_stable().await?;
+    shop.only(&caller, "v2").await?;
+    let record = shop.ends(caller).await?;
+    let mut sound = Sound::default();
+    sound.add(ROLLOUT, (&shop.journal.states(), &splits, &record), 0)?;
+    realm.close().await?;
+    let mut figures = Figures::new();
+    figures.say(format!("{refused} calls refused"));
+    figures.goal("then it went on after", goes_on, GOES_ON)?;
+    figures.say(sound.words());
+    Ok(figures)
+}
+
+/// Waits for so long with writes refused; how many were.
+async fn refused(controller: &penstock_tests::cluster::realm::Controller) -> Result<u64> {
+    let series = "penstock_controller_api_errors_total{kind=\"unavailable\"}";
+    let before = controller.metrics().await?.of(series);
+    wait_until("a write is refused", PATIENCE, async || {
+        if controller.metrics().await?.of(series) > before { Ok(()) } else { bail!("none") }
+    })
+    .await?;
+    sleep(REFUSED).await;
+    Ok((controller.metrics().await?.of(series) - before) as u64)
+}
