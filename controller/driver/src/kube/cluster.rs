@@ -15,10 +15,11 @@ use penstock_proxy_api::object;
 use penstock_routers::router;
 use penstock_signals::RolloutName;
 
+use super::call::Kind;
 use super::index::Index;
 use super::metrics::Metrics;
 use super::rollouts::Rollouts;
-use super::run::Options;
+use super::run::{HTTP_ROUTES, Options};
 use super::story::Story;
 use super::wakers::Wakers;
 use super::watches::Outages;
@@ -29,6 +30,9 @@ pub(super) const ROUTER: &str = "router";
 
 /// The rights of routers are written again after this, while a Rollout of theirs is looked at.
 const WRITE_AGAIN: Duration = Duration::from_secs(10);
+
+/// What is not known yet is looked for again after this.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A cluster.
 pub(super) struct Cluster {
@@ -249,6 +253,7 @@ impl Cluster {
             && self.routers.is_synced()
             && self.deployments.is_synced()
             && self.accounts.is_synced()
+            && self.knows_routes()
     }
 
     /// Waits until everything was listed once.
@@ -260,5 +265,15 @@ impl Cluster {
         self.routers.synced().await;
         self.deployments.synced().await;
         self.accounts.synced().await;
+        // The port of a Rollout stands in its HTTPRoute: before they are known none may be chosen. Where the cluster
+        // has no such kind, there is nothing to know.
+        while !self.knows_routes() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn knows_routes(&self) -> bool {
+        let missing = || self.outages.of(HTTP_ROUTES).is_some_and(|outage| outage.kind == Kind::Missing);
+        self.routes.is_synced() || missing()
     }
 }
