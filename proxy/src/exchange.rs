@@ -8,7 +8,6 @@ use http::header::HeaderValue;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use penstock_proxy_core::balance;
-use penstock_proxy_core::route::Ask;
 
 use crate::body::Body;
 use crate::forward::forward;
@@ -56,10 +55,9 @@ fn decide(
     let _deciding = worker.shared.epochs.decide(worker.thread);
     let entry = lane.entry.load_full();
     let (table, series) = (&entry.table, &entry.series);
-    let ask = Ask { method: request.method(), uri: request.uri(), headers: request.headers() };
-    let index = table.routes.rule(ask).ok_or(Refusal::NoRule)?;
+    let index = table.routes.rule(request).ok_or(Refusal::NoRule)?;
     let rule = table.rules.get(index).ok_or(Refusal::NoRule)?;
-    let choice = rule.choose(request.headers(), &table.revisions).ok_or(Refusal::NoWeight)?;
+    let choice = rule.choose(request, &table.revisions).ok_or(Refusal::NoWeight)?;
     if let Some(without_endpoints) = choice.instead_of {
         series[without_endpoints].fell_over(worker.thread);
     }

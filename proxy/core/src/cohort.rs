@@ -4,7 +4,9 @@
 //! a lot for the key, the best lot wins. A lot depends on the revision's own name and weight alone, so a rising
 //! weight only ever adds keys, and every proxy and every restart agrees.
 
-use http::header::{COOKIE, HeaderMap, HeaderName};
+use http::header::HeaderName;
+
+use crate::head::Head;
 
 /// Where the key of a user is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,17 +37,17 @@ impl std::str::FromStr for Sticky {
 
 impl Sticky {
     /// The key of a request, if it has one that is not empty.
-    pub fn key<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
+    pub fn key<'a>(&'a self, head: &'a impl Head) -> Option<&'a [u8]> {
         let key = match self {
-            Sticky::Header(name) => headers.get(name)?.as_bytes(),
-            Sticky::Cookie(name) => cookie(headers, name)?,
+            Sticky::Header(name) => head.values(name.as_str()).next()?,
+            Sticky::Cookie(name) => cookie(head, name)?,
         };
         (!key.is_empty()).then_some(key)
     }
 }
 
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|b| *b == b';'));
+fn cookie<'a>(head: &'a impl Head, name: &str) -> Option<&'a [u8]> {
+    let pairs = head.values("cookie").flat_map(|line| line.split(|b| *b == b';'));
     pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
         let value = pair.strip_prefix(name.as_bytes())?;
         value.strip_prefix(b"=")
@@ -113,11 +115,10 @@ mod tests {
 
     #[test]
     fn keys_are_found_in_headers_and_cookies() {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-user", "ada".parse().unwrap());
-        headers.append(COOKIE, "a=1; session=s1".parse().unwrap());
-        headers.append(COOKIE, "b=2;empty=".parse().unwrap());
-        let key = |text: &str| text.parse::<Sticky>().unwrap().key(&headers).map(<[u8]>::to_vec);
+        let request = http::Request::builder().header("x-user", "ada");
+        let request =
+            request.header("cookie", "a=1; session=s1").header("cookie", "b=2;empty=").body(()).unwrap();
+        let key = |text: &str| text.parse::<Sticky>().unwrap().key(&request).map(<[u8]>::to_vec);
         assert_eq!(key("header:x-user"), Some(b"ada".to_vec()));
         assert_eq!(key("header: X-User"), Some(b"ada".to_vec()));
         assert_eq!(key("cookie:session"), Some(b"s1".to_vec()));

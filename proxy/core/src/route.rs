@@ -4,20 +4,11 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 
+use http::Method;
 use http::header::HeaderName;
-use http::{HeaderMap, Method, Uri};
 use regex::Regex;
 
-/// What of a request decides its rule.
-#[derive(Clone, Copy, Debug)]
-pub struct Ask<'a> {
-    /// Its method.
-    pub method: &'a Method,
-    /// Its target.
-    pub uri: &'a Uri,
-    /// Its headers.
-    pub headers: &'a HeaderMap,
-}
+use crate::head::Head;
 
 /// How a path is matched.
 #[derive(Clone, Debug)]
@@ -64,8 +55,8 @@ impl Routes {
     }
 
     /// The index of the rule that a request falls under.
-    pub fn rule(&self, ask: Ask<'_>) -> Option<usize> {
-        self.0.iter().find(|(m, _)| m.holds(ask)).map(|(_, rule)| *rule)
+    pub fn rule(&self, head: &impl Head) -> Option<usize> {
+        self.0.iter().find(|(m, _)| m.holds(head)).map(|(_, rule)| *rule)
     }
 }
 
@@ -107,11 +98,11 @@ impl Match {
         Precedence { path, method: self.method.is_some(), headers, query }
     }
 
-    fn holds(&self, ask: Ask<'_>) -> bool {
-        self.path.holds(ask.uri.path())
-            && self.method.as_ref().is_none_or(|m| m == ask.method)
-            && self.headers.iter().all(|(name, value)| header_holds(ask.headers, name, value))
-            && (self.query.is_empty() || self.query_holds(ask.uri.query().unwrap_or_default()))
+    fn holds(&self, head: &impl Head) -> bool {
+        self.path.holds(head)
+            && self.method.as_ref().is_none_or(|m| m.as_str() == head.method())
+            && self.headers.iter().all(|(name, value)| header_holds(head, name, value))
+            && (self.query.is_empty() || self.query_holds(head.query().unwrap_or_default()))
     }
 
     fn query_holds(&self, query: &str) -> bool {
@@ -123,18 +114,19 @@ impl Match {
     }
 }
 
-fn header_holds(headers: &HeaderMap, name: &HeaderName, wanted: &ValueMatch) -> bool {
-    headers.get_all(name).iter().any(|v| v.to_str().is_ok_and(|v| wanted.holds(v)))
+fn header_holds(head: &impl Head, name: &HeaderName, wanted: &ValueMatch) -> bool {
+    head.values(name.as_str()).any(|v| std::str::from_utf8(v).is_ok_and(|v| v.is_ascii() && wanted.holds(v)))
 }
 
 impl PathMatch {
-    fn holds(&self, path: &str) -> bool {
+    fn holds(&self, head: &impl Head) -> bool {
         match self {
-            PathMatch::Exact(wanted) => wanted == path,
-            PathMatch::Expression(regex) => regex.is_match(path),
+            PathMatch::Exact(wanted) => wanted == head.path(),
+            PathMatch::Expression(regex) => regex.is_match(head.path()),
+            PathMatch::Prefix(prefix) if prefix == "/" => true,
             PathMatch::Prefix(prefix) => {
-                let rest = path.strip_prefix(prefix.trim_end_matches('/'));
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) || prefix == "/"
+                let rest = head.path().strip_prefix(prefix.trim_end_matches('/'));
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
         }
     }
@@ -171,7 +163,7 @@ mod tests {
             request = request.header(name, value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        routes.rule(Ask { method: &parts.method, uri: &parts.uri, headers: &parts.headers })
+        routes.rule(&parts)
     }
 
     fn prefix(path: &str) -> Match {

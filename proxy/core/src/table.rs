@@ -4,11 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
-
 use crate::balance::Endpoint;
 use crate::cohort::{self, Sticky};
-use crate::route::{Ask, Routes};
+use crate::head::Head;
+use crate::route::Routes;
 use crate::split::{Split, Turn};
 
 /// One immutable table.
@@ -87,8 +86,8 @@ pub struct Turns {
 
 impl Table {
     /// The rule that a request falls under.
-    pub fn route(&self, ask: Ask<'_>) -> Option<&Rule> {
-        self.rules.get(self.routes.rule(ask)?)
+    pub fn route(&self, head: &impl Head) -> Option<&Rule> {
+        self.rules.get(self.routes.rule(head)?)
     }
 }
 
@@ -110,8 +109,8 @@ impl Rule {
 
     /// The revision of a request: by its key if it is sticky and has one, else by turns. A revision without
     /// endpoints is replaced by another one with weight, if there is one with endpoints.
-    pub fn choose(&self, headers: &HeaderMap, revisions: &[Revision]) -> Option<Choice> {
-        let key = self.sticky.as_ref().and_then(|sticky| sticky.key(headers));
+    pub fn choose(&self, head: &impl Head, revisions: &[Revision]) -> Option<Choice> {
+        let key = self.sticky.as_ref().and_then(|sticky| sticky.key(head));
         let first = match key {
             Some(key) => self.by_key(key, revisions, false)?,
             None => self.split.as_ref()?.next(),
@@ -170,7 +169,7 @@ mod tests {
         let mut got = vec![0; revisions.len()];
         let mut fell_over = 0;
         for _ in 0..requests {
-            let choice = rule.choose(&HeaderMap::new(), revisions).unwrap();
+            let choice = rule.choose(&http::Request::new(()), revisions).unwrap();
             got[choice.revision] += 1;
             fell_over += usize::from(choice.instead_of.is_some());
         }
@@ -219,8 +218,7 @@ mod tests {
         let revisions = [revision("v1", 1), revision("v2", 1)];
         let mut rule = Rule::new(vec![(0, 50), (1, 50)], &revisions, Turns::default());
         rule.sticky = Some(Sticky::Header(http::HeaderName::from_static("x-user")));
-        let mut headers = HeaderMap::new();
-        headers.insert("x-user", "ada".parse().unwrap());
+        let headers = http::Request::builder().header("x-user", "ada").body(()).unwrap();
         let first = rule.choose(&headers, &revisions);
         assert!((0..20).all(|_| rule.choose(&headers, &revisions) == first));
         assert_eq!(counts(&rule, &revisions, 100).0, vec![50, 50]);
@@ -230,6 +228,6 @@ mod tests {
     fn no_weight_at_all_chooses_nothing() {
         let revisions = [revision("v1", 1)];
         let rule = Rule::new(vec![(0, 0)], &revisions, Turns::default());
-        assert_eq!(rule.choose(&HeaderMap::new(), &revisions), None);
+        assert_eq!(rule.choose(&http::Request::new(()), &revisions), None);
     }
 }
