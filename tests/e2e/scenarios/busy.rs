@@ -1,9 +1,20 @@
 //! An API server that says no: somebody else was faster, or there is too much to do.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use kube::api::{Patch, PatchParams};
+use bytes::Bytes;
+use futures_util::stream::pending;
+use http::Request;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use hyper_util::client::legacy;
+use hyper_util::rt::TokioExecutor;
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::client::ConfigExt;
 use kube::{Api, Client};
 use penstock_crds::{Phase, Rollout};
 use penstock_tests::cluster::realm::{LEASE, Realm};
@@ -101,7 +112,7 @@ async fn conflicts(shop: &Shop) -> Result<Figures> {
     Ok(figures)
 }
 
-/// No write of an account gets through: the server has no room for it.
+/// A server that has no room for the writes of an account but for one at a time.
 fn no_room(name: &str, namespace: &str) -> Value {
     let api = "flowcontrol.apiserver.k8s.io/v1";
     let subject =
@@ -126,16 +137,65 @@ fn no_room(name: &str, namespace: &str) -> Value {
     ]})
 }
 
+/// A write of the controller's account that never ends and so leaves room for no other one: a server without room
+/// takes a single write all the same.
+struct Occupant(JoinHandle<()>);
+
+impl Occupant {
+    async fn start(realm: &Realm, namespace: &str) -> Result<Occupant> {
+        let config = realm.config().await?;
+        let endless = StreamBody::new(pending::<Result<Frame<Bytes>, Infallible>>());
+        let request = Request::post(format!("{}api/v1/namespaces/{namespace}/services", config.cluster_url))
+            .header(AUTHORIZATION, format!("Bearer {}", realm.token()))
+            .header(CONTENT_TYPE, "application/json")
+            .body(endless)?;
+        let client = legacy::Client::builder(TokioExecutor::new()).build(config.rustls_https_connector()?);
+        Ok(Occupant(tokio::spawn(async move { drop(client.request(request).await) })))
+    }
+}
+
+impl Drop for Occupant {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Takes the only room there is. The server needs a moment to know of it.
+async fn occupied(realm: &Realm, namespace: &str) -> Result<Occupant> {
+    let mut config = realm.config().await?;
+    config.default_retry = false;
+    let services: Api<Service> = Api::namespaced(Client::try_from(config)?, namespace);
+    let probe = Service {
+        metadata: ObjectMeta { name: Some("probe".into()), ..ObjectMeta::default() },
+        spec: None,
+        status: None,
+    };
+    let only_try = PostParams { dry_run: true, ..PostParams::default() };
+    for _ in 0..100 {
+        let occupant = Occupant::start(realm, namespace).await?;
+        sleep(Duration::from_millis(100)).await;
+        if matches!(services.create(&only_try, &probe).await, Err(kube::Error::Api(status)) if status.code == 429)
+        {
+            return Ok(occupant);
+        }
+    }
+    bail!("the API server refuses nothing")
+}
+
 async fn throttled(shop: &Shop) -> Result<Figures> {
     let realm = Realm::open(shop, &[]).await?;
     let splits = Splits::follow(shop.place.client.clone(), &shop.name);
     let controller = realm.start("one")?;
     let caller = shop.serves(&release("v1")).await?;
-    shop.apply(&release("v2")).await?;
+    shop.apply(&release("v2").with_steps(steps(&[10, 20, 40, 60], "4s"))).await?;
     shop.is_at(10).await?;
     let name = "e2e-no-room";
     kubectl::feed(&["apply", "--server-side", "-f", "-"], &no_room(name, realm.own())).await?;
-    let held = refused(&controller).await;
+    let held = async {
+        let _occupant = occupied(&realm, &shop.name).await?;
+        refused(&controller).await
+    };
+    let held = held.await;
     kubectl(&["delete", "flowschema,prioritylevelconfiguration", name]).await?;
     let (refused, freed) = (held?, Instant::now());
     let from = now();

@@ -8,6 +8,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use kube::Config;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use rustix::process::Signal;
 use serde_json::{Deserializer, Value, json};
 use tempfile::TempDir;
@@ -30,6 +32,7 @@ pub struct Realm {
     logs: PathBuf,
     arguments: Vec<String>,
     kubeconfig: TempDir,
+    token: String,
 }
 
 impl Realm {
@@ -52,6 +55,7 @@ impl Realm {
         kubectl::feed(&["apply", "--server-side", "-f", "-"], &list).await?;
 
         let kubeconfig = tempfile::tempdir()?;
+        let token = kubectl(&["-n", &own, "create", "token", LEASE]).await?.trim().to_owned();
         let realm = Realm {
             namespace,
             own,
@@ -62,6 +66,7 @@ impl Realm {
                 .map(str::to_owned)
                 .collect(),
             kubeconfig,
+            token,
         };
         realm.log_in().await?;
         Ok(realm)
@@ -69,12 +74,11 @@ impl Realm {
 
     /// A kubeconfig of the controllers' account.
     async fn log_in(&self) -> Result<()> {
-        let token = kubectl(&["-n", &self.own, "create", "token", LEASE]).await?;
         let admin = std::env::var("KUBECONFIG").context("KUBECONFIG is not set")?;
         let file = self.kubeconfig();
         std::fs::copy(&admin, &file).with_context(|| admin.clone())?;
         let at = format!("--kubeconfig={}", file.display());
-        let token = format!("--token={}", token.trim());
+        let token = format!("--token={}", self.token);
         kubectl(&[&at, "config", "set-credentials", "controller", &token]).await?;
         kubectl(&[&at, "config", "set-context", "--current", "--user=controller"]).await?;
         Ok(())
@@ -82,6 +86,17 @@ impl Realm {
 
     fn kubeconfig(&self) -> PathBuf {
         self.kubeconfig.path().join("kubeconfig")
+    }
+
+    /// The way to the API server with the controllers' account and rights.
+    pub async fn config(&self) -> Result<Config> {
+        let file = Kubeconfig::read_from(self.kubeconfig())?;
+        Ok(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)
+    }
+
+    /// The token of the controllers' account.
+    pub fn token(&self) -> &str {
+        &self.token
     }
 
     /// The namespace of the controllers themselves.

@@ -7,6 +7,7 @@
 mod acts;
 mod call;
 mod cluster;
+mod connect;
 mod furnish;
 mod give_back;
 mod index;

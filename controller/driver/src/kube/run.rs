@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::Api;
 use kube::runtime::watcher;
-use kube::{Api, Client};
 use penstock_proxy_api::object;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::cluster::{Cluster, ROUTER, rollout_kind, route_kind};
+use super::connect::connect;
 use super::give_back::give_back;
 use super::leader::Candidate;
 use super::serve::serve;
@@ -82,7 +82,7 @@ pub enum RunError {
 /// Runs until `stop`, then hands over at once.
 pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), RunError> {
     rustls::crypto::ring::default_provider().install_default().ok();
-    let client = client(&options).await?;
+    let client = connect(&options).await?;
     let address = options.metrics;
     let listener = TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
     let (story, waiting) = Story::new(options.name.clone());
@@ -106,22 +106,6 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     tracing::info!("stopping");
     candidate.resign().await;
     Ok(())
-}
-
-async fn client(options: &Options) -> Result<Client, RunError> {
-    let chosen = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
-    let failed = |error: String| RunError::Config(error);
-    let config = match &options.kubeconfig {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path).map_err(|e| failed(e.to_string()))?;
-            Config::from_custom_kubeconfig(file, &chosen).await.map_err(|e| failed(e.to_string()))?
-        }
-        None if options.context.is_some() => {
-            Config::from_kubeconfig(&chosen).await.map_err(|e| failed(e.to_string()))?
-        }
-        None => Config::infer().await.map_err(|e| failed(e.to_string()))?,
-    };
-    Ok(Client::try_from(config)?)
 }
 
 /// Watches what the indices hold.
