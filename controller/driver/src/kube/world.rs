@@ -42,6 +42,9 @@ use crate::served;
 /// What stands around a Rollout is looked at no more often.
 const FURNISH_AGAIN: Duration = Duration::from_millis(50);
 
+/// While routers don't know of all pods that are ready, they are asked this often.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
 /// Why a Rollout can't be tended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Unfit {
@@ -76,7 +79,7 @@ pub(super) struct KubeWorld {
     failed_before: Vec<Trouble>,
     /// What each router said last, and whether all of them serve this Rollout.
     served: bool,
-    /// When a pod has been ready for long enough.
+    /// When a pod has been ready for long enough, or routers may have heard of it.
     pub(super) ready_at: Option<Time>,
     bell: Arc<Bell>,
 }
@@ -392,7 +395,12 @@ impl KubeWorld {
                     .get(revision.as_str())
                     .copied()
             });
-            pods.ready = reached.fold(pods.ready, u32::min);
+            let known = reached.fold(pods.ready, u32::min);
+            if known < pods.ready {
+                // Nobody tells when a router has heard of a pod.
+                self.ready_at = self.ready_at.into_iter().chain([now + LOOK_AGAIN]).min();
+            }
+            pods.ready = known;
             if replicas::template_changed(&set) {
                 let edited = format!(
                     "the template of the ReplicaSet {} was edited: its new pods are not of this revision; change spec.template of the Rollout instead, which makes a new one",
