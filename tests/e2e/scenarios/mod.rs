@@ -5,6 +5,7 @@ mod adopt;
 mod bad;
 mod busy;
 mod change;
+mod crowd;
 mod good;
 mod hands;
 mod input;
@@ -30,7 +31,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     let unsettled = [killed::all(), leader::all(), outage::all(), kubelet::all()];
     let is_settled = |scenario: &Scenario| !UNSETTLED.iter().any(|name| scenario.name.starts_with(name));
     let named = std::env::var("ONLY").is_ok_and(|only| !only.is_empty());
-    let settled = [releases.concat(), faults.concat()].concat();
+    let settled = [releases.concat(), faults.concat(), crowd::all()].concat();
     if named {
         [settled, unsettled.concat()].concat()
     } else {

@@ -33,6 +33,15 @@ impl Node {
     }
 }
 
+/// The resident set of a process, in bytes.
+pub(super) fn resident(process: Pid) -> Result<u64> {
+    let file = format!("/proc/{}/status", process.as_raw_nonzero());
+    let text = std::fs::read_to_string(&file).context(file)?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kilobytes << 10)
+}
+
 /// A process of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process(Pid);
@@ -41,5 +50,10 @@ impl Process {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(self.0, signal).with_context(|| format!("send {signal:?} to {:?}", self.0))
+    }
+
+    /// Memory that it has in use, in bytes: its resident set.
+    pub fn memory(&self) -> Result<u64> {
+        resident(self.0)
     }
 }

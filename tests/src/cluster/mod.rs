@@ -21,6 +21,7 @@ pub mod setup;
 pub mod shop;
 pub mod sound;
 pub mod splits;
+pub mod stand_in;
 pub mod windows;
 
 pub use caller::Caller;
@@ -32,3 +33,4 @@ pub use place::{Images, Place};
 pub use release::Release;
 pub use runner::Scenario;
 pub use shop::Shop;
+pub use stand_in::StandIn;

@@ -81,11 +81,29 @@ impl Node {
         let lines = text.lines().filter(|line| line.contains(&needle));
         Ok(lines.filter_map(call).filter(|call| call.namespace == namespace).collect())
     }
+
+    /// All calls of somebody that were received since, as far as they are written down: those that have ended, and
+    /// watches from their beginning. `since` is in microseconds since the Unix epoch.
+    pub fn calls_of(&self, who: &str, since: i64) -> Result<Vec<Call>> {
+        let file = self.dir.join("log/audit.json");
+        let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        let needle = format!("\"username\":\"{who}\"");
+        let lines = text.lines().filter(|line| line.contains(&needle));
+        let all = lines.filter_map(|line| call_at(line, &["ResponseComplete", "ResponseStarted"]));
+        let mut calls: Vec<Call> = all.filter(|call| call.who == who && call.at >= since).collect();
+        // A watch that has begun and ended is written down twice.
+        calls.dedup();
+        Ok(calls)
+    }
 }
 
 fn call(line: &str) -> Option<Call> {
+    call_at(line, &["ResponseComplete"])
+}
+
+fn call_at(line: &str, stages: &[&str]) -> Option<Call> {
     let event: Value = serde_json::from_str(line).ok()?;
-    if event["stage"] != "ResponseComplete" {
+    if !stages.iter().any(|stage| event["stage"] == *stage) {
         return None;
     }
     let (text, object) = (|value: &Value| value.as_str().unwrap_or_default().to_owned(), &event["objectRef"]);

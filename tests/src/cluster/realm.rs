@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use serde_json::{Deserializer, Value, json};
 use tempfile::TempDir;
 
+use super::container::resident;
 use super::kubectl::{self, kubectl};
-use super::setup::{penstock, program};
+use super::setup::{CONTROLLER, penstock, program};
 use super::shop::Shop;
 use crate::server::Server;
 use crate::{client, port, wait_until};
@@ -24,10 +25,11 @@ use crate::{client, port, wait_until};
 pub const LEASE: &str = "penstock-controller";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What controllers need to look after one namespace.
+/// What controllers need to look after one namespace, or all of them.
 #[derive(Debug)]
 pub struct Realm {
-    namespace: String,
+    /// `None`: all of them.
+    namespace: Option<String>,
     own: String,
     logs: PathBuf,
     arguments: Vec<String>,
@@ -54,18 +56,24 @@ impl Realm {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": wanted});
         kubectl::feed(&["apply", "--server-side", "-f", "-"], &list).await?;
 
-        let kubeconfig = tempfile::tempdir()?;
+        Realm::of(shop, Some(namespace), own, more).await
+    }
+
+    /// The rights and the account of the cluster's own controllers, which have to be away meanwhile. `more` are further
+    /// arguments of those that take their place.
+    pub async fn everywhere(shop: &Shop, more: &[&str]) -> Result<Realm> {
+        Realm::of(shop, None, CONTROLLER.0.to_owned(), more).await
+    }
+
+    async fn of(shop: &Shop, namespace: Option<String>, own: String, more: &[&str]) -> Result<Realm> {
+        let arguments = [&["--router-image", &shop.place.images.proxy], more].concat();
         let token = kubectl(&["-n", &own, "create", "token", LEASE]).await?.trim().to_owned();
         let realm = Realm {
             namespace,
             own,
             logs: shop.folder.clone(),
-            arguments: [&["--router-image", &shop.place.images.proxy], more]
-                .concat()
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
-            kubeconfig,
+            arguments: arguments.into_iter().map(str::to_owned).collect(),
+            kubeconfig: tempfile::tempdir()?,
             token,
         };
         realm.log_in().await?;
@@ -109,7 +117,10 @@ impl Realm {
         let metrics = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free()?));
         let mut command = Command::new(program()?);
         command.arg("--kubeconfig").arg(self.kubeconfig()).args(["controller", "--name", name]);
-        command.args(["--own-namespace", &self.own, "--watch-namespace", &self.namespace]);
+        command.args(["--own-namespace", &self.own]);
+        if let Some(namespace) = &self.namespace {
+            command.args(["--watch-namespace", namespace]);
+        }
         command.args(["--metrics", &metrics.to_string()]).args(&self.arguments);
         let log = self.logs.join(format!("controller-{name}.log"));
         let server = Server::start(&format!("controller {name}"), &mut command, &log)?;
@@ -130,6 +141,9 @@ impl Realm {
 
     /// Takes away what was given.
     pub async fn close(self) -> Result<()> {
+        if self.namespace.is_none() {
+            return Ok(());
+        }
         kubectl(&["delete", "namespace", &self.own, "--wait=false"]).await?;
         Ok(())
     }
@@ -206,11 +220,8 @@ impl Controller {
 
     /// Memory that it has in use, in bytes: its resident set.
     pub fn memory(&self) -> Result<u64> {
-        let file = format!("/proc/{}/status", self.server.pid());
-        let text = std::fs::read_to_string(&file).context(file)?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-        Ok(kilobytes << 10)
+        let process = i32::try_from(self.server.pid()).ok().and_then(Pid::from_raw);
+        resident(process.context("its process")?)
     }
 }
 
@@ -230,6 +241,12 @@ impl Metrics {
     pub fn of(&self, name: &str) -> f64 {
         let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.split(' ').next()?.parse().ok();
         self.0.lines().find_map(value).unwrap_or(0.0)
+    }
+
+    /// How many series of a name have this in their labels, and the value 1.
+    pub fn count(&self, name: &str, labels: &str) -> usize {
+        let lines = self.0.lines().filter(|line| line.strip_prefix(name).is_some_and(|l| l.starts_with('{')));
+        lines.filter(|line| line.contains(labels) && line.ends_with("} 1")).count()
     }
 
     /// Cumulative counts of a histogram without labels: upper edge in its unit, and how many are no greater.

@@ -16,8 +16,8 @@ use super::shop::Shop;
 
 /// Scenarios beside each other: more of them would make two cores slow.
 const BESIDE: usize = 3;
-/// The longest that a scenario takes.
-const LIMIT: Duration = Duration::from_secs(300);
+/// The longest that a scenario takes, in seconds, unless `PENSTOCK_E2E_LIMIT` says otherwise.
+const LIMIT: u64 = 300;
 
 /// What becomes of a scenario.
 pub type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Figures>> + 'a>>;
@@ -42,7 +42,7 @@ pub enum Kind {
     Apart,
     /// The whole cluster: nothing else runs meanwhile.
     Alone,
-    /// The whole cluster, and the node under it: on any other cluster it is left out.
+    /// The whole cluster, and the node under it, to break or to fill: on any other cluster it is left out.
     Node,
 }
 
@@ -97,7 +97,7 @@ pub async fn run(place: &Place, scenarios: &[Scenario]) -> Result<Total> {
     }
     for scenario in alone {
         if scenario.kind == Kind::Node && place.node.is_none() {
-            say(&format!("{}: left out, it breaks pieces of a node that is not ours", scenario.name));
+            say(&format!("{}: left out, it breaks or fills a node that is not ours", scenario.name));
             total.left_out += 1;
         } else {
             total.count(one(place, *scenario).await);
@@ -143,9 +143,11 @@ async fn one(place: &Place, scenario: Scenario) -> bool {
 async fn played(place: &Place, scenario: Scenario) -> Result<Figures> {
     let since = k8s_openapi::jiff::Timestamp::now().to_string();
     let shop = Shop::open(place, &scenario.slug()).await.context("open the shop")?;
-    let told = match tokio::time::timeout(LIMIT, (scenario.run)(&shop)).await {
+    let limit = std::env::var("PENSTOCK_E2E_LIMIT").ok().and_then(|seconds| seconds.parse().ok());
+    let limit = Duration::from_secs(limit.unwrap_or(LIMIT));
+    let told = match tokio::time::timeout(limit, (scenario.run)(&shop)).await {
         Ok(told) => told,
-        Err(_) => Err(anyhow::anyhow!("not through after {LIMIT:?}; {}", shop.journal.summary())),
+        Err(_) => Err(anyhow::anyhow!("not through after {limit:?}; {}", shop.journal.summary())),
     };
     evidence::keep_journal(&shop)?;
     if told.is_err() {
