@@ -10,10 +10,12 @@ use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use penstock_proxy_api::Culprit;
+use penstock_proxy_core::http1::framing::Framing;
 
 use crate::grpc;
 use crate::pool::Lease;
 use crate::record::Record;
+use crate::slot::Taker;
 
 /// The body of a response to a client.
 pub(crate) enum Body {
@@ -134,12 +136,25 @@ impl Progress {
 /// A future that ends when the body may be asked for.
 pub(crate) type Gate = Pin<Box<dyn Future<Output = ()>>>;
 
-/// The body of a request on its way to an endpoint. `None`: there is none.
+/// The body of a request on its way to an endpoint.
 pub(crate) struct RequestBody {
-    incoming: Option<Incoming>,
+    source: Source,
     gate: Option<Gate>,
     progress: Progress,
 }
+
+/// Where a body comes from.
+enum Source {
+    /// There is none.
+    Empty,
+    /// From a client of HTTP/2.
+    Incoming(Incoming),
+    /// From a client of HTTP/1, with what is known of its length.
+    Piped(Taker, Framing),
+}
+
+/// Why a body is not whole.
+pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming, gate: Option<Gate>) -> RequestBody {
@@ -147,12 +162,18 @@ impl RequestBody {
             return RequestBody::empty();
         }
         let progress = Progress(Rc::new(Cell::new(Upload::Held)));
-        RequestBody { incoming: Some(incoming), gate, progress }
+        RequestBody { source: Source::Incoming(incoming), gate, progress }
     }
 
     pub(crate) fn empty() -> RequestBody {
         let progress = Progress(Rc::new(Cell::new(Upload::Ended)));
-        RequestBody { incoming: None, gate: None, progress }
+        RequestBody { source: Source::Empty, gate: None, progress }
+    }
+
+    /// What is given at the other end of a slot.
+    pub(crate) fn piped(taker: Taker, framing: Framing) -> RequestBody {
+        let progress = Progress(Rc::new(Cell::new(Upload::Held)));
+        RequestBody { source: Source::Piped(taker, framing), gate: None, progress }
     }
 
     pub(crate) fn progress(&self) -> Progress {
@@ -170,15 +191,22 @@ impl RequestBody {
 
 impl HttpBody for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         ready!(self.poll_gate(cx));
         let this = &mut *self;
-        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        let incoming = match &mut this.source {
+            Source::Empty => return Poll::Ready(None),
+            Source::Piped(taker, _) => {
+                let polled = taker.poll_take(cx);
+                return polled.map(|piece| piece.map(|piece| piece.map(Frame::data).map_err(Into::into)));
+            }
+            Source::Incoming(incoming) => incoming,
+        };
         let polled = Pin::new(&mut *incoming).poll_frame(cx);
         this.progress.0.set(match &polled {
             Poll::Pending => Upload::Awaited,
@@ -187,14 +215,23 @@ impl HttpBody for RequestBody {
             Poll::Ready(Some(Ok(_))) if incoming.is_end_stream() => Upload::Ended,
             Poll::Ready(Some(Ok(_))) => Upload::Held,
         });
-        polled
+        polled.map_err(Into::into)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(HttpBody::is_end_stream)
+        match &self.source {
+            Source::Empty => true,
+            Source::Incoming(incoming) => incoming.is_end_stream(),
+            Source::Piped(..) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or(SizeHint::with_exact(0), HttpBody::size_hint)
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Incoming(incoming) => incoming.size_hint(),
+            Source::Piped(_, Framing::Length(length)) => SizeHint::with_exact(*length),
+            Source::Piped(..) => SizeHint::new(),
+        }
     }
 }

@@ -1,16 +1,16 @@
-//! The flow of one request, in the order in which it lives: record, table, route, split, limit, balance, forward.
+//! The flow of one request, in the order in which it lives: record, table, route, split, limit, balance, forward. The
+//! same for all versions of HTTP.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::header::HeaderValue;
-use http::{Method, Request, Response};
-use hyper::body::Incoming;
 use penstock_proxy_core::balance;
+use penstock_proxy_core::head::Head;
+use penstock_proxy_core::table::Revision;
 
-use crate::body::Body;
-use crate::forward::forward;
+use crate::deliver::{Failed, deliver};
 use crate::lane::{Entry, Lane};
 use crate::record::Record;
 use crate::refusal::Refusal;
@@ -24,51 +24,89 @@ pub(crate) struct Plan {
     pub(crate) rule: usize,
     /// Index of the revision.
     pub(crate) revision: usize,
-    /// How long the response's head may take; `None`: for ever.
-    pub(crate) timeout: Option<Duration>,
+    /// When the response's head must be there; `None`: some time.
+    pub(crate) deadline: Option<Instant>,
 }
 
-/// Serves one request of a client at `peer`.
-pub(crate) async fn exchange(
-    lane: &Lane,
-    worker: &Rc<Worker>,
-    peer: &HeaderValue,
-    request: Request<Incoming>,
-) -> Response<Body> {
+/// A request and its client, in some version of HTTP.
+pub(crate) trait Call {
+    /// The head of a response, and what is needed for the rest of it.
+    type Answer;
+    /// What is left when the client has been served.
+    type Served;
+
+    /// What decides where it goes.
+    fn head(&self) -> impl Head;
+
+    /// Makes the request one for an endpoint of this revision.
+    fn prepare(&mut self, revision: &Revision) -> Result<(), Refusal>;
+
+    /// Sends it to an endpoint and waits for the head of the response.
+    async fn attempt(&mut self, to: To<'_>) -> Result<Self::Answer, Failed>;
+
+    /// Passes the response on to the client.
+    async fn answer(self, answer: Self::Answer, record: Record) -> Self::Served;
+
+    /// Answers the client instead.
+    async fn refuse(self, refusal: Refusal, record: Record) -> Self::Served;
+}
+
+/// Where to send a request, and how.
+pub(crate) struct To<'a> {
+    pub(crate) address: SocketAddr,
+    /// Not by a connection that has carried a request before.
+    pub(crate) fresh: bool,
+    /// Whether a connection has to open soon or not at all.
+    pub(crate) hurry: &'a dyn Fn() -> bool,
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// Serves one request.
+pub(crate) async fn exchange<C: Call>(lane: &Lane, worker: &Rc<Worker>, mut call: C) -> C::Served {
     let mut record = Record::begin(worker, lane);
-    match decide(lane, worker, &request, &mut record) {
-        Ok(plan) => forward(worker, lane, plan, peer, request, record).await,
-        Err(refusal) => refusal.answer(record),
+    match ask(lane, worker, &mut call, &mut record).await {
+        Ok(answer) => call.answer(answer, record).await,
+        Err(refusal) => call.refuse(refusal, record).await,
     }
 }
 
-/// Decides by one table, and counts the request as in flight before anybody can believe that table gone.
-fn decide(
+async fn ask<C: Call>(
     lane: &Lane,
-    worker: &Worker,
-    request: &Request<Incoming>,
+    worker: &Rc<Worker>,
+    call: &mut C,
     record: &mut Record,
-) -> Result<Plan, Refusal> {
-    if request.method() == Method::CONNECT {
+) -> Result<C::Answer, Refusal> {
+    let plan = decide(lane, worker, &call.head(), record)?;
+    call.prepare(&plan.entry.table.revisions[plan.revision])?;
+    deliver(lane, worker, plan, call, record).await
+}
+
+/// Decides by one table, and counts the request as in flight before anybody can believe that table gone.
+fn decide(lane: &Lane, worker: &Worker, head: &impl Head, record: &mut Record) -> Result<Plan, Refusal> {
+    if head.method() == "CONNECT" {
         return Err(Refusal::Connect);
     }
     let _deciding = worker.shared.epochs.decide(worker.thread);
     let entry = lane.entry.load_full();
     let (table, series) = (&entry.table, &entry.series);
-    let index = table.routes.rule(request).ok_or(Refusal::NoRule)?;
+    let index = table.routes.rule(head).ok_or(Refusal::NoRule)?;
     let rule = table.rules.get(index).ok_or(Refusal::NoRule)?;
-    let choice = rule.choose(request, &table.revisions).ok_or(Refusal::NoWeight)?;
+    let choice = rule.choose(head, &table.revisions).ok_or(Refusal::NoWeight)?;
     if let Some(without_endpoints) = choice.instead_of {
         series[without_endpoints].fell_over(worker.thread);
     }
     let permit = lane.limit.acquire().ok_or(Refusal::Overload)?;
     record.choose(&series[choice.revision], permit);
     let endpoints = &table.revisions[choice.revision].endpoints;
-    let place = balance::choose(endpoints, worker.random(), worker.shared.now(), &[]);
+    let now = worker.shared.tick(record.begun());
+    let place = balance::choose(endpoints, worker.random(), now, &[]);
     record.place(place.ok_or(Refusal::NoEndpoint)?);
-    let timeout = rule.timeout.unwrap_or(worker.shared.limits.request_timeout);
-    let timeout = (!timeout.is_zero()).then_some(timeout);
-    Ok(Plan { entry, rule: index, revision: choice.revision, timeout })
+    let deadline = deadline(rule.timeout.unwrap_or(worker.shared.limits.request_timeout), record);
+    Ok(Plan { entry, rule: index, revision: choice.revision, deadline })
+}
+
+fn deadline(timeout: Duration, record: &Record) -> Option<Instant> {
+    (!timeout.is_zero()).then(|| record.begun() + timeout)
 }
 
 /// Decides anew for a request that no endpoint of its revision has taken: by the table of now, for the one of then
@@ -86,5 +124,5 @@ pub(crate) fn fall_over(lane: &Lane, worker: &Worker, plan: &Plan, record: &mut 
         balance::choose(&table.revisions[refuge].endpoints, worker.random(), worker.shared.now(), &[])?;
     record.fall_over(&entry.series[refuge]);
     record.place(place);
-    Some(Plan { rule, revision: refuge, timeout: plan.timeout, entry })
+    Some(Plan { rule, revision: refuge, deadline: plan.deadline, entry })
 }

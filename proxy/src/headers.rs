@@ -6,10 +6,16 @@ use http::header::{
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Uri, Version, request, response};
 
+use penstock_proxy_core::http1::field::Kind;
+
 use crate::pool::Wire;
+use crate::trace;
+use crate::worker::Worker;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Most names that a Connection header may nominate.
 const MAX_NOMINATED: usize = 64;
@@ -18,19 +24,43 @@ const MAX_NOMINATED: usize = 64;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BadHead(pub(crate) &'static str);
 
-/// The protocol that a request asks to change to. HTTP/2 is not one of them (RFC 9113 section 3.1).
-pub(crate) fn upgrade(parts: &request::Parts) -> Option<HeaderValue> {
-    let wanted = parts.headers.get(UPGRADE)?;
-    let asks = parts.version == Version::HTTP_11 && has_token(&parts.headers, &CONNECTION, b"upgrade");
-    (asks && !wanted.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| wanted.clone())
+/// Who sends a request.
+#[derive(Clone, Copy)]
+pub(crate) struct Who<'a> {
+    /// The client's address.
+    pub(crate) peer: &'a HeaderValue,
+    /// Whether it is believed what it says of others.
+    pub(crate) trusted: bool,
+    pub(crate) worker: &'a Worker,
 }
 
-/// Makes the head of a client's request one for an endpoint. `upgrade`: the change of protocol to ask for.
-pub(crate) fn request(
+/// Makes the head of a client's request one for an endpoint.
+pub(crate) fn request(parts: &mut request::Parts, who: &Who<'_>, wire: Wire) -> Result<(), BadHead> {
+    name(&mut parts.headers, who.worker);
+    neighbour(parts, who.peer, who.trusted, wire)
+}
+
+/// Names by which the request is found again.
+fn name(headers: &mut HeaderMap, worker: &Worker) {
+    let id = trace::request_id(worker);
+    set_missing(headers, REQUEST_ID, id.text());
+    let parent = trace::parent(worker);
+    set_missing(headers, TRACE_PARENT, parent.as_ref().and_then(trace::Hex::text));
+}
+
+fn set_missing(headers: &mut HeaderMap, name: HeaderName, value: Option<&str>) {
+    if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok())
+        && !headers.contains_key(&name)
+    {
+        headers.insert(name, value);
+    }
+}
+
+fn neighbour(
     parts: &mut request::Parts,
     peer: &HeaderValue,
+    trusted: bool,
     wire: Wire,
-    upgrade: Option<HeaderValue>,
 ) -> Result<(), BadHead> {
     let authority = authority(parts)?;
     if parts.headers.contains_key(TRANSFER_ENCODING) {
@@ -38,27 +68,29 @@ pub(crate) fn request(
     }
     let trailers = has_token(&parts.headers, &TE, b"trailers");
     remove_hop_by_hop(&mut parts.headers);
+    if !trusted {
+        remove_forwarded(&mut parts.headers);
+    }
     append_forwarded_for(&mut parts.headers, peer);
     match wire {
-        Wire::Http1 => to_http1(parts, authority, upgrade, trailers),
+        Wire::Http1 => to_http1(parts, authority, trailers),
         Wire::Http2 => to_http2(parts, authority, trailers),
     }
+}
+
+/// What proxies before this one say of the client.
+fn remove_forwarded(headers: &mut HeaderMap) {
+    let said = |name: &&HeaderName| {
+        matches!(Kind::of(name.as_str().as_bytes()), Kind::Forwarded | Kind::ForwardedFor)
+    };
+    let names: Vec<HeaderName> = headers.keys().filter(said).cloned().collect();
+    names.iter().for_each(|name| drop(headers.remove(name)));
 }
 
 /// Makes the head of an endpoint's response one for the client.
 pub(crate) fn response(parts: &mut response::Parts) {
     remove_hop_by_hop(&mut parts.headers);
     parts.version = Version::HTTP_11;
-}
-
-/// Makes the head of a response that changes the protocol one for the client.
-pub(crate) fn switched(parts: &mut response::Parts) {
-    let protocol = parts.headers.get(UPGRADE).cloned();
-    response(parts);
-    parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    if let Some(protocol) = protocol {
-        parts.headers.insert(UPGRADE, protocol);
-    }
 }
 
 /// Who is asked: the target's authority before the Host header (RFC 9112 section 3.2.2).
@@ -80,7 +112,6 @@ fn authority(parts: &request::Parts) -> Result<Option<HeaderValue>, BadHead> {
 fn to_http1(
     parts: &mut request::Parts,
     authority: Option<HeaderValue>,
-    upgrade: Option<HeaderValue>,
     trailers: bool,
 ) -> Result<(), BadHead> {
     if parts.uri.authority().is_some() {
@@ -91,10 +122,6 @@ fn to_http1(
     if trailers {
         parts.headers.insert(TE, HeaderValue::from_static("trailers"));
         parts.headers.insert(CONNECTION, HeaderValue::from_static("te"));
-    }
-    if let Some(wanted) = upgrade {
-        parts.headers.insert(UPGRADE, wanted);
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
     parts.version = Version::HTTP_11;
     Ok(())
@@ -138,12 +165,11 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// The headers that Connection names. Framing and addressing can't be nominated away.
+/// The headers that Connection names. What is for the other end can't be nominated away.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    let kept = [CONTENT_LENGTH, HOST];
     tokens(headers, &CONNECTION)
+        .filter(|token| matches!(Kind::of(token), Kind::Other))
         .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .filter(|name| !kept.contains(name))
         .take(MAX_NOMINATED)
         .collect()
 }
@@ -186,8 +212,7 @@ mod tests {
 
     fn forwarded(build: request::Builder, wire: Wire) -> Result<request::Parts, BadHead> {
         let (mut parts, ()) = build.body(()).unwrap().into_parts();
-        let upgrade = upgrade(&parts);
-        request(&mut parts, &HeaderValue::from_static("192.0.2.1"), wire, upgrade)?;
+        neighbour(&mut parts, &HeaderValue::from_static("192.0.2.1"), true, wire)?;
         Ok(parts)
     }
 
@@ -212,14 +237,6 @@ mod tests {
         assert_eq!(names, ["connection", "content-length", "host", "te", "x-forwarded-for", "x-public"]);
         assert_eq!(parts.headers["te"], "trailers");
         assert_eq!(parts.headers["connection"], "te");
-    }
-
-    #[test]
-    fn an_upgrade_is_asked_for_again() {
-        let request = get("/").header("connection", "keep-alive, Upgrade").header("upgrade", "websocket");
-        let parts = forwarded(request, Wire::Http1).unwrap();
-        assert_eq!(parts.headers["connection"], "upgrade");
-        assert_eq!(parts.headers["upgrade"], "websocket");
     }
 
     #[test]

@@ -4,9 +4,7 @@
 //! threads (`control`, `admin`) meet in a `Lane` for each Rollout, whose table is swapped as a whole, and nowhere
 //! else. This crate decides nothing about releases.
 //!
-//! What hyper can't do, and so neither can this proxy: interim answers other than 100 and 101 (103 Early Hints) are
-//! not passed on; requests that can't be parsed are answered by hyper itself, without `x-penstock-culprit`, and
-//! counted without a revision; trailers reach an HTTP/1.1 client only if the answer announces them in `Trailer`.
+//! HTTP/1 is served by `http1`, which is our own; clients and endpoints of HTTP/2 by hyper.
 
 mod admin;
 mod answer;
@@ -14,6 +12,7 @@ mod board;
 mod body;
 mod config;
 mod control;
+mod deliver;
 mod epoch;
 mod exchange;
 mod expect;
@@ -21,6 +20,7 @@ mod exposition;
 mod forward;
 mod grpc;
 mod headers;
+mod http1;
 mod lane;
 mod listen;
 mod pool;
@@ -33,8 +33,12 @@ mod report;
 mod running;
 mod runtime;
 mod series;
-mod upgrade;
+mod slot;
+mod trace;
+mod trust;
 mod worker;
 
 pub use config::route::duration;
 pub use proxy::{Checked, ClusterError, Error, Objects, Settings, check, run};
+pub use trace::Traces;
+pub use trust::Trust;

@@ -6,10 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode};
+use http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::TcpKeepalive;
@@ -18,16 +17,18 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::body::Body;
 use crate::exchange::exchange;
+use crate::forward::{Forward, Stage};
+use crate::http1;
+use crate::http1::connection::Peer;
+use crate::http1::porch::Porch;
 use crate::lane::Lane;
 use crate::runtime::{self, LocalExecutor};
 use crate::worker::{Shared, Worker};
 
 /// How long a client may take to send a head, and to begin the next request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-/// Largest head of a request: 431 above it, and above 100 headers, which is hyper's own limit; another one would
-/// cost an allocation for each request. hyper answers a target above 64 KiB with 414 before that.
+/// Largest head of a request by HTTP/2.
 const MAX_HEAD: usize = 96 << 10;
 const MAX_STREAMS: u32 = 256;
 /// After how long a silence the kernel asks whether a client is still there.
@@ -44,6 +45,13 @@ pub(crate) struct Listen {
     pub(crate) stop: CancellationToken,
 }
 
+/// What the connections of a listener have of it.
+#[derive(Clone, Debug)]
+struct Listener {
+    stop: CancellationToken,
+    porch: Rc<Porch>,
+}
+
 /// Runs one thread of the data plane until it has drained.
 pub(crate) fn run(thread: usize, shared: Arc<Shared>, orders: UnboundedReceiver<Listen>) -> io::Result<()> {
     runtime::local()?.block_on(work(Rc::new(Worker::new(thread, shared)), orders));
@@ -53,6 +61,7 @@ pub(crate) fn run(thread: usize, shared: Arc<Shared>, orders: UnboundedReceiver<
 async fn work(worker: Rc<Worker>, mut orders: UnboundedReceiver<Listen>) {
     let drain = worker.shared.drain.clone();
     tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+    tokio::task::spawn_local(Rc::clone(&worker.alarms).run(Arc::clone(&worker.shared)));
     loop {
         tokio::select! {
             order = orders.recv() => match order {
@@ -70,28 +79,29 @@ async fn work(worker: Rc<Worker>, mut orders: UnboundedReceiver<Listen>) {
 async fn sweep(worker: Rc<Worker>) {
     loop {
         sleep(SWEEP).await;
-        worker.pool.sweep();
+        worker.sweep();
     }
 }
 
 async fn accept(worker: Rc<Worker>, listen: Listen) {
     let Listen { lane, socket, stop } = listen;
-    let listener = match TcpListener::from_std(socket) {
-        Ok(listener) => listener,
+    let listener = Listener { stop: stop.clone(), porch: Rc::default() };
+    let socket = match TcpListener::from_std(socket) {
+        Ok(socket) => socket,
         Err(error) => return tracing::error!(%error, rollout = lane.rollout, "socket can't be used"),
     };
     loop {
         let connections = Arc::clone(&worker.shared.connections);
         let accepted = tokio::select! {
             biased;
-            accepted = next(&listener, connections) => accepted,
-            () = stop.cancelled() => return,
+            accepted = next(&socket, connections) => accepted,
+            () = stop.cancelled() => return listener.porch.stop(),
         };
         let Some((stream, place)) = accepted else { continue };
-        let (worker, lane, stop) = (Rc::clone(&worker), Arc::clone(&lane), stop.clone());
+        let (worker, lane, listener) = (Rc::clone(&worker), Arc::clone(&lane), listener.clone());
         let tasks = worker.tasks.clone();
         tasks.spawn_local(async move {
-            serve(stream, lane, worker, stop).await;
+            serve(stream, lane, worker, listener).await;
             drop(place);
         });
     }
@@ -113,56 +123,47 @@ async fn next(
     }
 }
 
-async fn serve(stream: TcpStream, lane: Arc<Lane>, worker: Rc<Worker>, stop: CancellationToken) {
+async fn serve(stream: TcpStream, lane: Arc<Lane>, worker: Rc<Worker>, listener: Listener) {
     let shared = Arc::clone(&worker.shared);
     let _open = shared.open_connection();
     let version = tokio::select! {
         version = timeout(HEAD_TIMEOUT, version(&stream)) => version,
-        () = late(&stop) => return,
+        () = late(&listener.stop) => return,
     };
     let Ok(Ok(version)) = version else { return };
-    let Some(peer) = peer(&stream) else { return };
-    let (on_lane, on_worker) = (Arc::clone(&lane), Rc::clone(&worker));
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (lane, worker, peer) = (Arc::clone(&on_lane), Rc::clone(&on_worker), peer.clone());
-        async move {
-            let mut response = exchange(&lane, &worker, &peer, request).await;
-            if worker.shared.is_leaving() {
-                send_away(&mut response, version);
-            }
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let io = TokioIo::new(stream);
-    let ended = match version {
-        Version::Http1 => {
-            let connection = http1_builder().serve_connection(io, service).with_upgrades();
-            tokio::pin!(connection);
-            tokio::select! {
-                biased;
-                ended = &mut connection => ended,
-                () = stop.cancelled() => { connection.as_mut().graceful_shutdown(); connection.await }
-            }
-        }
-        Version::Http2 => {
-            let connection = http2_builder().serve_connection(io, service);
-            tokio::pin!(connection);
-            tokio::select! {
-                ended = &mut connection => ended,
-                () = stop.cancelled() => { connection.as_mut().graceful_shutdown(); connection.await }
-            }
-        }
-    };
-    if let Err(error) = ended {
-        lane.note_connection_error(worker.thread, &error);
+    let Some(peer) = peer(&stream, &worker) else { return };
+    match version {
+        Version::Http1 => http1::connection::serve(stream, lane, worker, peer, listener.porch).await,
+        Version::Http2 => Box::pin(serve_http2(stream, lane, worker, peer, listener.stop)).await,
     }
 }
 
-fn http1_builder() -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    builder.max_buf_size(2 * MAX_HEAD).max_header_size(MAX_HEAD).auto_date_header(false);
-    builder
+async fn serve_http2(
+    stream: TcpStream,
+    lane: Arc<Lane>,
+    worker: Rc<Worker>,
+    peer: Peer,
+    stop: CancellationToken,
+) {
+    let thread = worker.thread;
+    let (on_lane, peer) = (Arc::clone(&lane), Rc::new(peer));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (lane, worker, peer) = (Arc::clone(&on_lane), Rc::clone(&worker), Rc::clone(&peer));
+        async move {
+            let request = Stage::Came(Box::new(request));
+            let call = Forward { worker: &worker, peer: &peer, request, losses: 0 };
+            Ok::<_, Infallible>(exchange(&lane, &worker, call).await)
+        }
+    });
+    let connection = http2_builder().serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stop.cancelled() => { connection.as_mut().graceful_shutdown(); connection.await }
+    };
+    if let Err(error) = ended {
+        lane.note_connection_error(thread, &error);
+    }
 }
 
 fn http2_builder() -> http2::Builder<LocalExecutor> {
@@ -180,14 +181,6 @@ fn http2_builder() -> http2::Builder<LocalExecutor> {
 enum Version {
     Http1,
     Http2,
-}
-
-/// Tells an HTTP/1 client to open its next connection elsewhere. HTTP/2 clients are told so by GOAWAY, which costs them
-/// no request, when this proxy listens no more.
-fn send_away(response: &mut Response<Body>, version: Version) {
-    if version == Version::Http1 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
 }
 
 /// Ends when a connection that has sent nothing yet need not be waited for any more.
@@ -210,10 +203,9 @@ async fn version(stream: &TcpStream) -> io::Result<Version> {
     }
 }
 
-/// The client's address, as x-forwarded-for says it.
-fn peer(stream: &TcpStream) -> Option<HeaderValue> {
+/// Who the client is.
+fn peer(stream: &TcpStream, worker: &Worker) -> Option<Peer> {
     stream.set_nodelay(true).ok()?;
     socket2::SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE)).ok()?;
-    let address = stream.peer_addr().ok()?.ip().to_canonical();
-    HeaderValue::from_str(&address.to_string()).ok()
+    Some(Peer::new(stream.peer_addr().ok()?.ip(), worker))
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use penstock_proxy::{Objects, Settings, check, run};
+use penstock_proxy::{Objects, Settings, Traces, Trust, check, run};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -97,6 +97,29 @@ struct Run {
     /// Most connections of clients; further ones wait in the kernel.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     max_connections: u32,
+    /// Clients that are believed what they say of others in X-Forwarded-For, Forwarded and the like: networks separated by
+    /// commas, `all`, `none`, or `neighbours`, which are private, loopback and link-local addresses.
+    #[arg(long, value_name = "NETWORKS", default_value = "neighbours")]
+    trust_forwarded: Trust,
+    /// Begin a trace for requests without a traceparent. Samplers behind the proxy follow it: `sampled` has all recorded,
+    /// `unsampled` none. Left out, no trace is begun.
+    #[arg(long, value_name = "HOW")]
+    begin_traces: Option<BeginTraces>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum BeginTraces {
+    Sampled,
+    Unsampled,
+}
+
+impl From<BeginTraces> for Traces {
+    fn from(traces: BeginTraces) -> Traces {
+        match traces {
+            BeginTraces::Sampled => Traces::Sampled,
+            BeginTraces::Unsampled => Traces::Unsampled,
+        }
+    }
 }
 
 const ADMIN_PORT: u16 = 9901;
@@ -138,6 +161,8 @@ fn settings(command: Run) -> Settings {
         request_timeout: command.request_timeout,
         max_in_flight: command.max_in_flight,
         max_connections: usize::try_from(command.max_connections).unwrap_or(usize::MAX),
+        trust: command.trust_forwarded,
+        traces: command.begin_traces.map(Traces::from),
     }
 }
 

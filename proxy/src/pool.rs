@@ -31,7 +31,7 @@ const HURRY: Duration = Duration::from_millis(500);
 /// How long it may take if none can: time for the kernel to repeat a lost packet twice.
 const PATIENCE: Duration = Duration::from_millis(3500);
 /// After how long a silence the kernel asks whether an endpoint is still there, and how often it repeats that.
-const KEEPALIVE: TcpKeepalive =
+pub(crate) const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(10)).with_interval(Duration::from_secs(5));
 /// For how long an endpoint's kernel may leave unanswered what was sent to it, before it counts as unreachable.
 const UNANSWERED: Duration = Duration::from_secs(5);
@@ -91,13 +91,13 @@ struct Http2 {
 }
 
 /// What connection is asked for.
-#[derive(Debug)]
-pub(crate) struct Ask<F> {
+#[derive(Clone, Copy)]
+pub(crate) struct Ask<'a> {
     pub(crate) wire: Wire,
     /// None that has carried a request before.
     pub(crate) fresh: bool,
     /// Whether it has to open soon or not at all.
-    pub(crate) hurry: F,
+    pub(crate) hurry: &'a dyn Fn() -> bool,
 }
 
 /// A connection that carries one request.
@@ -125,11 +125,7 @@ pub(crate) struct Lease {
 impl Pool {
     /// A connection to `address`: an idle one, unless a fresh one is wanted, or a new one. What is rare is boxed,
     /// to keep the future of a request small.
-    pub(crate) async fn connect(
-        &self,
-        address: SocketAddr,
-        ask: Ask<impl Fn() -> bool>,
-    ) -> io::Result<Connection> {
+    pub(crate) async fn connect(&self, address: SocketAddr, ask: Ask<'_>) -> io::Result<Connection> {
         match ask.wire {
             Wire::Http1 => match self.take_idle(address).filter(|_| !ask.fresh) {
                 Some(http1) => Ok(Connection { address, sender: Sender::Http1(http1), reused: true }),
@@ -137,11 +133,6 @@ impl Pool {
             },
             Wire::Http2 => Box::pin(self.share_http2(address, ask)).await,
         }
-    }
-
-    /// Why `address` takes no connection, if it takes none.
-    pub(crate) async fn refuses(&self, address: SocketAddr) -> Option<io::Error> {
-        open(address, HURRY).await.err()
     }
 
     fn take_idle(&self, address: SocketAddr) -> Option<Http1> {
@@ -154,7 +145,7 @@ impl Pool {
         Some(idle.swap_remove(ready).http1)
     }
 
-    async fn share_http2(&self, address: SocketAddr, ask: Ask<impl Fn() -> bool>) -> io::Result<Connection> {
+    async fn share_http2(&self, address: SocketAddr, ask: Ask<'_>) -> io::Result<Connection> {
         if !ask.fresh
             && let Some(connection) = self.find_http2(address)
         {
@@ -187,7 +178,7 @@ impl Pool {
     }
 
     async fn open_http2(&self, address: SocketAddr, patience: Duration) -> io::Result<Connection> {
-        let io = TokioIo::new(open(address, patience).await?.0);
+        let io = TokioIo::new(open(address, patience).await?);
         let mut builder = http2::Builder::new(LocalExecutor);
         builder.timer(TokioTimer::new()).adaptive_window(true).max_header_list_size(MAX_HEAD as u32);
         let (sender, driver) = builder.handshake(io).await.map_err(io::Error::other)?;
@@ -223,38 +214,45 @@ impl Pool {
     }
 }
 
-fn patience(hurry: impl Fn() -> bool) -> Duration {
+/// How long a connection may take to open.
+pub(crate) fn patience(hurry: &dyn Fn() -> bool) -> Duration {
     if hurry() { HURRY } else { PATIENCE }
 }
 
-/// Opens a connection. The second one is the same socket.
-async fn open(address: SocketAddr, patience: Duration) -> io::Result<(TcpStream, socket2::Socket)> {
+/// Why `address` takes no connection, if it takes none.
+pub(crate) async fn refuses(address: SocketAddr) -> Option<io::Error> {
+    open(address, HURRY).await.err()
+}
+
+/// Opens a connection.
+pub(crate) async fn open(address: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
     let connecting = tokio::time::timeout(patience, TcpStream::connect(address));
     let stream = connecting.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     stream.set_nodelay(true)?;
-    let socket = SockRef::from(&stream).try_clone()?;
+    let socket = SockRef::from(&stream);
     socket.set_tcp_keepalive(&KEEPALIVE)?;
-    set_unanswered(&socket, UNANSWERED)?;
-    Ok((stream, socket))
+    expect_stalls(&socket, false)?;
+    Ok(stream)
 }
 
-/// Says how long what was sent may stay unanswered, where the system knows that.
-fn set_unanswered(socket: &socket2::Socket, time: Duration) -> io::Result<()> {
+/// Says whether what was sent may stay unanswered for long, where the system knows that.
+pub(crate) fn expect_stalls(socket: &socket2::Socket, stalls: bool) -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    return socket.set_tcp_user_timeout(Some(time));
+    return socket.set_tcp_user_timeout(Some(if stalls { STALLED } else { UNANSWERED }));
     #[cfg(not(target_os = "linux"))]
     return {
-        _ = (socket, time);
+        _ = (socket, stalls, STALLED, UNANSWERED);
         Ok(())
     };
 }
 
 async fn open_http1(address: SocketAddr, patience: Duration) -> io::Result<Connection> {
-    let (stream, socket) = open(address, patience).await?;
+    let stream = open(address, patience).await?;
+    let socket = SockRef::from(&stream).try_clone()?;
     let mut builder = http1::Builder::new();
     builder.max_buf_size(2 * MAX_HEAD).max_header_size(MAX_HEAD);
     let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    tokio::task::spawn_local(driver.with_upgrades());
+    tokio::task::spawn_local(driver);
     let http1 = Http1 { sender, socket, stalls: false };
     Ok(Connection { address, sender: Sender::Http1(http1), reused: false })
 }
@@ -271,7 +269,7 @@ impl Connection {
             && http1.stalls != stalls
         {
             http1.stalls = stalls;
-            set_unanswered(&http1.socket, if stalls { STALLED } else { UNANSWERED }).ok();
+            expect_stalls(&http1.socket, stalls).ok();
         }
     }
 
@@ -279,7 +277,7 @@ impl Connection {
     pub(crate) fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
         match &mut self.sender {
             Sender::Http1(http1) => Either::Left(http1.sender.try_send_request(request)),
             Sender::Http2(http2) => Either::Right(http2.sender.try_send_request(request)),

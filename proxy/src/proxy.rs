@@ -20,6 +20,8 @@ use crate::config::kube::{Access, Cluster};
 use crate::config::source::{Files, Nudge, Nudger, Source};
 use crate::control::Control;
 use crate::listen;
+use crate::trace::Traces;
+use crate::trust::Trust;
 use crate::worker::{Limits, Shared};
 
 /// How a proxy runs.
@@ -45,6 +47,10 @@ pub struct Settings {
     pub max_in_flight: u64,
     /// Most connections of clients.
     pub max_connections: usize,
+    /// Clients that are believed what they say of others.
+    pub trust: Trust,
+    /// What traces say that the proxy begins for requests without one. `None`: it begins none.
+    pub traces: Option<Traces>,
 }
 
 /// Where a proxy reads objects.
@@ -137,6 +143,8 @@ async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Err
         request_timeout: settings.request_timeout,
         in_flight: settings.max_in_flight,
         connections: settings.max_connections,
+        trust: settings.trust.clone(),
+        traces: settings.traces,
     });
     let board = Arc::new(Board::new(settings.instance.clone(), settings.threads));
     let address = settings.admin;

@@ -38,6 +38,7 @@ impl Record {
     pub(crate) fn begin(worker: &Rc<Worker>, lane: &Lane) -> Record {
         let series = Arc::clone(&lane.unrouted);
         let (worker, begun) = (Rc::clone(worker), Instant::now());
+        worker.set_clock(begun);
         Record { worker, series, begun, status: None, latency: None, culprit: None, held: Held::default() }
     }
 
@@ -81,7 +82,18 @@ impl Record {
     /// The head of the response is there: its status, and how long it took.
     pub(crate) fn head(&mut self, status: StatusCode) {
         self.status = Some(status);
-        self.latency = Some(self.begun.elapsed());
+        let now = Instant::now();
+        self.worker.set_clock(now);
+        self.latency = Some(now.saturating_duration_since(self.begun));
+    }
+
+    /// The same for a response of an endpoint. A failure is its fault.
+    pub(crate) fn answered(&mut self, status: u16) {
+        let Ok(status) = StatusCode::from_u16(status) else { return };
+        self.head(status);
+        if status.is_server_error() {
+            self.blame(Culprit::Upstream);
+        }
     }
 
     /// Says whose fault the end is. The first word counts.

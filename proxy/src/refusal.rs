@@ -1,11 +1,14 @@
 //! Answers that the proxy makes itself. They name the culprit.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use penstock_proxy_api::Culprit;
+use penstock_proxy_core::http1::request::BadRequest;
+use penstock_proxy_core::http1::rewrite::line;
 
 use crate::body::Body;
+use crate::deliver::Cause;
 use crate::record::Record;
 
 const CULPRIT: HeaderName = HeaderName::from_static(penstock_proxy_api::HEADER_CULPRIT);
@@ -25,36 +28,81 @@ pub(crate) enum Refusal {
     Overload,
     /// The head can't be forwarded.
     BadHead(&'static str),
+    /// The head can't even be read.
+    Unreadable(BadRequest),
+    /// The client has not sent the head in time.
+    SlowHead,
     /// The client has not sent the body in time.
     SlowClient,
-    /// The client broke off.
+    /// The client broke off its body.
     GoneClient,
+    /// The client hung up: nobody hears the answer.
+    Hangup,
     /// No endpoint took a connection.
     Refused(std::io::Error),
     /// The connection was lost before the response's head.
-    Lost(hyper::Error),
+    Lost(Cause),
+    /// The response can't be passed on.
+    BadAnswer(&'static str),
     /// A change of protocol that nobody asked for.
     Unasked,
     /// No head of a response in time.
     Timeout,
 }
 
+/// What a client is told.
+struct Said {
+    status: StatusCode,
+    text: String,
+    headers: Vec<(HeaderName, &'static str)>,
+}
+
 impl Refusal {
     /// Ends the record and answers.
     pub(crate) fn answer(&self, mut record: Record) -> Response<Body> {
+        let said = self.say(&mut record);
+        let mut response = Response::new(Body::Text(Some(Bytes::from(said.text))));
+        *response.status_mut() = said.status;
+        let headers = response.headers_mut();
+        for (name, value) in said.headers {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+
+    /// The same in bytes of HTTP/1. `close`: the connection ends with it. `to_head`: it answers HEAD.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, record: &mut Record, close: bool, to_head: bool) {
+        let said = self.say(record);
+        let reason = said.status.canonical_reason().unwrap_or_default();
+        let status = format!("HTTP/1.1 {} {reason}\r\n", said.status.as_u16());
+        out.extend_from_slice(status.as_bytes());
+        for (name, value) in said.headers {
+            line(out, name.as_str().as_bytes(), value.as_bytes());
+        }
+        line(out, b"content-length", said.text.len().to_string().as_bytes());
+        if close {
+            line(out, b"connection", b"close");
+        }
+        out.extend_from_slice(b"\r\n");
+        if !to_head {
+            out.extend_from_slice(said.text.as_bytes());
+        }
+    }
+
+    /// What the client is told. Takes note of it in the record.
+    fn say(&self, record: &mut Record) -> Said {
         let (status, culprit) = self.verdict();
         record.head(status);
         record.blame(culprit);
         let text = format!("penstock-proxy: {}: {}\n", record.rollout(), self.reason());
-        let mut response = Response::new(Body::Text(Some(Bytes::from(text))));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        headers.insert(CULPRIT, HeaderValue::from_static(culprit.as_str()));
+        let mut headers = vec![(CONTENT_TYPE, "text/plain; charset=utf-8"), (CULPRIT, culprit.as_str())];
         if matches!(self, Refusal::Overload) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.push((RETRY_AFTER, "1"));
         }
-        response
+        if matches!(self, Refusal::Connect) {
+            headers.push((ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        Said { status, text, headers }
     }
 
     fn verdict(&self) -> (StatusCode, Culprit) {
@@ -64,9 +112,14 @@ impl Refusal {
             Refusal::NoWeight | Refusal::NoEndpoint | Refusal::Overload => {
                 (StatusCode::SERVICE_UNAVAILABLE, Culprit::Proxy)
             }
-            Refusal::BadHead(_) | Refusal::GoneClient => (StatusCode::BAD_REQUEST, Culprit::Client),
-            Refusal::SlowClient => (StatusCode::REQUEST_TIMEOUT, Culprit::Client),
-            Refusal::Refused(_) | Refusal::Lost(_) | Refusal::Unasked => {
+            Refusal::BadHead(_) | Refusal::GoneClient | Refusal::Hangup => {
+                (StatusCode::BAD_REQUEST, Culprit::Client)
+            }
+            Refusal::Unreadable(bad) => {
+                (StatusCode::from_u16(bad.status()).unwrap_or(StatusCode::BAD_REQUEST), Culprit::Client)
+            }
+            Refusal::SlowClient | Refusal::SlowHead => (StatusCode::REQUEST_TIMEOUT, Culprit::Client),
+            Refusal::Refused(_) | Refusal::Lost(_) | Refusal::Unasked | Refusal::BadAnswer(_) => {
                 (StatusCode::BAD_GATEWAY, Culprit::Upstream)
             }
             Refusal::Timeout => (StatusCode::GATEWAY_TIMEOUT, Culprit::Upstream),
@@ -81,10 +134,14 @@ impl Refusal {
             Refusal::NoEndpoint => "no endpoint is ready".into(),
             Refusal::Overload => "too many requests in flight".into(),
             Refusal::BadHead(what) => format!("the request has {what}"),
+            Refusal::Unreadable(bad) => format!("the request has {}", bad.what()),
+            Refusal::SlowHead => "the request's head did not come in time".into(),
             Refusal::SlowClient => "the request's body did not come in time".into(),
             Refusal::GoneClient => "the request's body broke off".into(),
+            Refusal::Hangup => "the client hung up".into(),
             Refusal::Refused(error) => format!("no endpoint takes a connection: {error}"),
             Refusal::Lost(error) => format!("the endpoint broke off before it answered: {error}"),
+            Refusal::BadAnswer(what) => format!("the endpoint's answer has {what}"),
             Refusal::Unasked => "the endpoint changed the protocol unasked".into(),
             Refusal::Timeout => "the endpoint did not answer in time".into(),
         }

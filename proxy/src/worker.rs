@@ -1,19 +1,27 @@
 //! What belongs to one thread of the data plane, and what all threads share.
 
-use std::cell::Cell;
-use std::net::IpAddr;
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use penstock_proxy_core::balance::Tick;
-use penstock_proxy_core::cohort;
+use penstock_proxy_core::http1::request::RequestHead;
+use penstock_proxy_core::http1::response::ResponseHead;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::epoch::Epochs;
+use crate::http1::alarm::Alarms;
+use crate::http1::buffer::Buffers;
+use crate::http1::upstream::Kept;
 use crate::pool::Pool;
+use crate::trace::Traces;
+use crate::trust::Trust;
 
 /// Bounds and times of the data plane.
 #[derive(Clone, Debug)]
@@ -28,6 +36,10 @@ pub(crate) struct Limits {
     pub(crate) in_flight: u64,
     /// Most connections of clients.
     pub(crate) connections: usize,
+    /// Clients that are believed what they say of others.
+    pub(crate) trust: Trust,
+    /// What traces say that the proxy begins, if it does.
+    pub(crate) traces: Option<Traces>,
 }
 
 /// What the threads of the data plane share.
@@ -51,6 +63,16 @@ pub(crate) struct Worker {
     pub(crate) thread: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Pool,
+    /// Connections to endpoints of HTTP/1 that are kept.
+    pub(crate) kept: Kept,
+    pub(crate) buffers: Rc<Buffers>,
+    pub(crate) alarms: Rc<Alarms>,
+    /// Heads that are out of use.
+    #[expect(clippy::vec_box, reason = "they are handed out boxed")]
+    heads: RefCell<Vec<Box<RequestHead>>>,
+    #[expect(clippy::vec_box, reason = "they are handed out boxed")]
+    answers: RefCell<Vec<Box<ResponseHead>>>,
+    clock: Cell<Tick>,
     /// Listeners, connections and relays.
     pub(crate) tasks: TaskTracker,
     random: Cell<u64>,
@@ -116,14 +138,66 @@ impl Shared {
 
 impl Worker {
     pub(crate) fn new(thread: usize, shared: Arc<Shared>) -> Worker {
-        let seed = cohort::hash(&[&std::process::id().to_le_bytes(), &thread.to_le_bytes()]);
+        let seed = RandomState::new().hash_one(thread);
+        let clock = Cell::new(shared.now());
         Worker {
             thread,
             shared,
             pool: Pool::default(),
+            kept: Kept::default(),
+            buffers: Rc::default(),
+            alarms: Rc::default(),
+            heads: RefCell::default(),
+            answers: RefCell::default(),
+            clock,
             tasks: TaskTracker::new(),
             random: Cell::new(seed | 1),
         }
+    }
+
+    /// The moment of now. Sets the clock.
+    pub(crate) fn now(&self) -> Tick {
+        self.set_clock(Instant::now());
+        self.clock.get()
+    }
+
+    /// A moment not long ago: when a request or a response last began here.
+    pub(crate) fn clock(&self) -> Tick {
+        self.clock.get()
+    }
+
+    pub(crate) fn set_clock(&self, now: Instant) {
+        self.clock.set(self.shared.tick(now));
+    }
+
+    /// Closes connections to an endpoint that can't be reached.
+    pub(crate) fn forget(&self, address: SocketAddr) {
+        self.pool.forget(address);
+        self.kept.forget(address);
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub(crate) fn sweep(&self) {
+        self.pool.sweep();
+        self.kept.sweep(self.now());
+    }
+
+    /// The head of a request, to read one into.
+    pub(crate) fn take_head(&self) -> Box<RequestHead> {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_head(&self, head: Box<RequestHead>) {
+        keep(&self.heads, head);
+    }
+
+    /// The head of a response, to read one into.
+    pub(crate) fn take_answer(&self) -> Box<ResponseHead> {
+        self.answers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_answer(&self, head: Box<ResponseHead>) {
+        keep(&self.answers, head);
     }
 
     /// A random number, good enough to pick endpoints (xorshift64*).
@@ -134,5 +208,15 @@ impl Worker {
         x ^= x >> 27;
         self.random.set(x);
         x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+/// Most heads of a kind that are kept.
+const MAX_HEADS: usize = 32;
+
+fn keep<T>(store: &RefCell<Vec<T>>, head: T) {
+    let mut store = store.borrow_mut();
+    if store.len() < MAX_HEADS {
+        store.push(head);
     }
 }

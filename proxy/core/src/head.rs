@@ -54,6 +54,24 @@ impl Head for Parts {
     }
 }
 
+impl<H: Head> Head for &H {
+    fn method(&self) -> &str {
+        (**self).method()
+    }
+
+    fn path(&self) -> &str {
+        (**self).path()
+    }
+
+    fn query(&self) -> Option<&str> {
+        (**self).query()
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        (**self).values(name)
+    }
+}
+
 fn values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     headers.get_all(name).iter().map(http::HeaderValue::as_bytes)
 }

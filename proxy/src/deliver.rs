@@ -1,0 +1,137 @@
+//! Takes a request to an endpoint of its revision: to the next one as long as none has taken it, at last to those of
+//! another revision.
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use penstock_proxy_core::balance::{self, Endpoint};
+
+use crate::exchange::{Call, Plan, To, fall_over};
+use crate::lane::Lane;
+use crate::pool;
+use crate::record::Record;
+use crate::refusal::Refusal;
+use crate::worker::Worker;
+
+/// Most endpoints that one request tries.
+const MAX_TRIED: usize = 8;
+/// How often a request is sent again after it was lost. One that brings endpoints down does so to a few only.
+pub(crate) const MAX_LOSSES: u32 = 3;
+/// Longest body that every kernel takes in, whether or not anybody reads it.
+pub(crate) const AT_ONCE: u64 = 16 << 10;
+
+/// Why a connection broke, in words.
+pub(crate) type Cause = Box<dyn Error>;
+
+/// Why an attempt has brought no response.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// A connection from the pool was dead; the request can be sent again.
+    Stale,
+    /// A connection opened for the request broke off; it can be sent again.
+    Broken(Cause),
+    /// The endpoint took nothing.
+    NotTaken(io::Error),
+    /// Nobody knows what the endpoint took, and sending it again could be noticed.
+    Lost(Cause),
+    /// The same, and the endpoint can't be reached any more.
+    CutOff(Cause),
+    /// It need not be tried again.
+    Refused(Refusal),
+}
+
+/// Tries connections and endpoints until one has taken the request. What has been sent is sent again only if nobody
+/// can notice.
+pub(crate) async fn deliver<C: Call>(
+    lane: &Lane,
+    worker: &Rc<Worker>,
+    mut plan: Plan,
+    call: &mut C,
+    record: &mut Record,
+) -> Result<C::Answer, Refusal> {
+    let mut tried = Vec::new();
+    let (mut stale, mut fell_over) = (false, false);
+    loop {
+        let (endpoint, trial) = record.endpoint().ok_or(Refusal::NoEndpoint)?;
+        let address = endpoint.address();
+        let hurry = || !fell_over && has_refuge(&plan) || hurry(worker, &plan, &tried, address);
+        let to = To { address, fresh: stale || trial, hurry: &hurry, deadline: plan.deadline };
+        let failed = match call.attempt(to).await {
+            Ok(answer) => {
+                endpoint.answered();
+                return Ok(answer);
+            }
+            Err(failed) => settle(address, failed).await,
+        };
+        match failed {
+            Failed::Stale => stale = true,
+            Failed::Refused(refusal) => return Err(refusal),
+            Failed::Broken(cause) | Failed::Lost(cause) => return Err(Refusal::Lost(cause)),
+            Failed::CutOff(cause) => {
+                pass_over(worker, record, &endpoint, io::ErrorKind::TimedOut);
+                return Err(Refusal::Lost(cause));
+            }
+            Failed::NotTaken(error) => {
+                tried.push(address);
+                pass_over(worker, record, &endpoint, error.kind());
+                stale = false;
+                if let Some(place) = elsewhere(worker, &plan, &tried) {
+                    record.place(place);
+                    continue;
+                }
+                let other = if fell_over { None } else { fall_over(lane, worker, &plan, record) };
+                plan = other.ok_or(Refusal::Refused(error))?;
+                fell_over = true;
+                tried.clear();
+            }
+        }
+    }
+}
+
+/// A request that a living endpoint broke off has failed. That a dying one broke it off says nothing about it.
+async fn settle(address: SocketAddr, failed: Failed) -> Failed {
+    let Failed::Broken(cause) = failed else { return failed };
+    match Box::pin(pool::refuses(address)).await {
+        Some(refused) => Failed::NotTaken(refused),
+        None => Failed::Lost(cause),
+    }
+}
+
+/// Leaves an endpoint alone for a while. The connections to one that can't be reached are of no more use either.
+fn pass_over(worker: &Worker, record: &Record, endpoint: &Arc<Endpoint>, kind: io::ErrorKind) {
+    let address = endpoint.address();
+    endpoint.failed(worker.shared.tick(record.begun()), worker.shared.now());
+    if kind != io::ErrorKind::ConnectionRefused {
+        worker.forget(address);
+    }
+    tracing::debug!(%address, %kind, "endpoint can't be reached");
+}
+
+/// Whether nothing that was sent has arrived.
+pub(crate) fn is_cut_off(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable
+    )
+}
+
+/// Whether not to wait long for a connection, because there is another endpoint to try.
+fn hurry(worker: &Worker, plan: &Plan, tried: &[SocketAddr], address: SocketAddr) -> bool {
+    let endpoints = &plan.entry.table.revisions[plan.revision].endpoints;
+    tried.len() + 1 < MAX_TRIED && balance::has_other(endpoints, worker.shared.now(), tried, address)
+}
+
+/// Whether another revision can take what no endpoint of this one takes.
+fn has_refuge(plan: &Plan) -> bool {
+    let table = &plan.entry.table;
+    table.rules.get(plan.rule).is_some_and(|rule| rule.refuge(plan.revision, &table.revisions).is_some())
+}
+
+fn elsewhere(worker: &Worker, plan: &Plan, tried: &[SocketAddr]) -> Option<balance::Place> {
+    let endpoints = &plan.entry.table.revisions[plan.revision].endpoints;
+    let more = tried.len() < MAX_TRIED;
+    more.then(|| balance::choose(endpoints, worker.random(), worker.shared.now(), tried)).flatten()
+}

@@ -1,0 +1,36 @@
+//! One side of an exchange: a socket and what has been read from it.
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::net::TcpStream;
+
+use crate::http1::buffer::{Buffers, Inlet};
+
+/// A client or an endpoint.
+#[derive(Debug)]
+pub(crate) struct Side {
+    pub(crate) stream: TcpStream,
+    pub(crate) inlet: Inlet,
+    /// It sends nothing more.
+    pub(crate) ended: bool,
+}
+
+impl Side {
+    pub(crate) fn new(stream: TcpStream, buffers: &Rc<Buffers>) -> Side {
+        Side { stream, inlet: Inlet::new(buffers), ended: false }
+    }
+
+    /// Reads more. 0: it has ended.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, long: bool) -> Poll<io::Result<usize>> {
+        let read = ready!(self.inlet.poll_fill(cx, &mut self.stream, long))?;
+        self.ended |= read == 0;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Makes its end look like what it is, not like the end of a body.
+    pub(crate) fn reset(&self) {
+        self.stream.set_zero_linger().ok();
+    }
+}
