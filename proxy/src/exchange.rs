@@ -4,9 +4,9 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use penstock_proxy_core::balance;
+use penstock_proxy_core::balance::{self, Tick};
 use penstock_proxy_core::head::Head;
 use penstock_proxy_core::table::Revision;
 
@@ -25,7 +25,7 @@ pub(crate) struct Plan {
     /// Index of the revision.
     pub(crate) revision: usize,
     /// When the response's head must be there; `None`: some time.
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) deadline: Option<Tick>,
 }
 
 /// A request and its client, in some version of HTTP.
@@ -45,10 +45,10 @@ pub(crate) trait Call {
     async fn attempt(&mut self, to: To<'_>) -> Result<Self::Answer, Failed>;
 
     /// Passes the response on to the client.
-    async fn answer(self, answer: Self::Answer, record: Record) -> Self::Served;
+    async fn answer(&mut self, answer: Self::Answer, record: Record) -> Self::Served;
 
     /// Answers the client instead.
-    async fn refuse(self, refusal: Refusal, record: Record) -> Self::Served;
+    async fn refuse(&mut self, refusal: Refusal, record: Record) -> Self::Served;
 }
 
 /// Where to send a request, and how.
@@ -58,13 +58,13 @@ pub(crate) struct To<'a> {
     pub(crate) fresh: bool,
     /// Whether a connection has to open soon or not at all.
     pub(crate) hurry: &'a dyn Fn() -> bool,
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) deadline: Option<Tick>,
 }
 
 /// Serves one request.
-pub(crate) async fn exchange<C: Call>(lane: &Lane, worker: &Rc<Worker>, mut call: C) -> C::Served {
+pub(crate) async fn exchange<C: Call>(lane: &Lane, worker: &Rc<Worker>, call: &mut C) -> C::Served {
     let mut record = Record::begin(worker, lane);
-    match ask(lane, worker, &mut call, &mut record).await {
+    match ask(lane, worker, call, &mut record).await {
         Ok(answer) => call.answer(answer, record).await,
         Err(refusal) => call.refuse(refusal, record).await,
     }
@@ -98,15 +98,16 @@ fn decide(lane: &Lane, worker: &Worker, head: &impl Head, record: &mut Record) -
     let permit = lane.limit.acquire().ok_or(Refusal::Overload)?;
     record.choose(&series[choice.revision], permit);
     let endpoints = &table.revisions[choice.revision].endpoints;
-    let now = worker.shared.tick(record.begun());
+    let now = worker.clock();
     let place = balance::choose(endpoints, worker.random(), now, &[]);
     record.place(place.ok_or(Refusal::NoEndpoint)?);
-    let deadline = deadline(rule.timeout.unwrap_or(worker.shared.limits.request_timeout), record);
+    let deadline = deadline(rule.timeout.unwrap_or(worker.shared.limits.request_timeout), now);
     Ok(Plan { entry, rule: index, revision: choice.revision, deadline })
 }
 
-fn deadline(timeout: Duration, record: &Record) -> Option<Instant> {
-    (!timeout.is_zero()).then(|| record.begun() + timeout)
+fn deadline(timeout: Duration, now: Tick) -> Option<Tick> {
+    let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    (timeout > 0).then(|| Tick(now.0.saturating_add(timeout)))
 }
 
 /// Decides anew for a request that no endpoint of its revision has taken: by the table of now, for the one of then

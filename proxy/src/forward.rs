@@ -76,11 +76,11 @@ impl Call for Forward<'_> {
 
     async fn attempt(&mut self, to: To<'_>) -> Result<Box<Answer>, Failed> {
         let progress = self.progress();
-        let deadline = to.deadline;
+        let deadline = to.deadline.map(|tick| self.worker.shared.moment(tick).into());
         let attempt = self.try_once(to);
         let answer = match deadline {
             Some(deadline) => {
-                let in_time = timeout_at(deadline.into(), attempt).await;
+                let in_time = timeout_at(deadline, attempt).await;
                 in_time.unwrap_or(Err(Failed::Refused(Refusal::Timeout)))
             }
             None => attempt.await,
@@ -88,11 +88,11 @@ impl Call for Forward<'_> {
         answer.map_err(|failed| blame_client(failed, progress.upload()))
     }
 
-    async fn answer(self, answer: Box<Answer>, record: Record) -> Response<Body> {
+    async fn answer(&mut self, answer: Box<Answer>, record: Record) -> Response<Body> {
         answer.pass_on(self.worker, record)
     }
 
-    async fn refuse(self, refusal: Refusal, record: Record) -> Response<Body> {
+    async fn refuse(&mut self, refusal: Refusal, record: Record) -> Response<Body> {
         refusal.answer(record)
     }
 }

@@ -151,8 +151,8 @@ async fn serve_http2(
         let (lane, worker, peer) = (Arc::clone(&on_lane), Rc::clone(&worker), Rc::clone(&peer));
         async move {
             let request = Stage::Came(Box::new(request));
-            let call = Forward { worker: &worker, peer: &peer, request, losses: 0 };
-            Ok::<_, Infallible>(exchange(&lane, &worker, call).await)
+            let mut call = Forward { worker: &worker, peer: &peer, request, losses: 0 };
+            Ok::<_, Infallible>(exchange(&lane, &worker, &mut call).await)
         }
     });
     let connection = http2_builder().serve_connection(TokioIo::new(stream), service);

@@ -23,12 +23,26 @@ impl Hex {
     }
 
     fn push_number(&mut self, number: u64) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        for shift in (0..16).rev() {
-            self.push(&[DIGITS[(number >> (4 * shift)) as usize & 15]]);
+        let mut digits = [0; 16];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+            let digits = HEX[usize::from(byte)];
+            (pair[0], pair[1]) = (digits[0], digits[1]);
         }
+        self.push(&digits);
     }
 }
+
+/// Two digits for each byte.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    table
+};
 
 /// A new id of a request: 32 hexadecimal digits.
 pub(crate) fn request_id(worker: &Worker) -> Hex {

@@ -130,6 +130,11 @@ impl Shared {
         self.tick(Instant::now())
     }
 
+    /// When this is.
+    pub(crate) fn moment(&self, tick: Tick) -> Instant {
+        self.started + Duration::from_millis(tick.0)
+    }
+
     pub(crate) fn tick(&self, moment: Instant) -> Tick {
         let since = moment.saturating_duration_since(self.started);
         Tick(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))

@@ -175,17 +175,17 @@ impl Bridged {
     }
 
     /// Passes the response on to the client.
-    pub(crate) async fn pass_on(self: Box<Self>, mut call: RawCall<'_>, mut record: Record) -> Next {
+    pub(crate) async fn pass_on(self: Box<Self>, call: &mut RawCall<'_>, mut record: Record) -> Next {
         let Bridged { response, giver, _connection } = *self;
         let (mut parts, incoming) = response.into_parts();
         let grpc = grpc::is_grpc(&parts.headers);
         headers::response(&mut parts);
-        let goes = goes(&parts, &incoming, &call);
+        let goes = goes(&parts, &incoming, call);
         let close = call.closes() || goes == Goes::UntilClose;
         write_head(call.down.push(), &parts, goes, close, call.facts.version);
         call.connection.alarm.set(NEVER);
         let ended = incoming.is_end_stream().then(|| parts.headers.clone());
-        let mut passing = Passing { call: &mut call, incoming, giver, goes, last: ended, over: false };
+        let mut passing = Passing { call, incoming, giver, goes, last: ended, over: false };
         let end = poll_fn(|cx| passing.poll(cx)).await;
         let last = passing.last.take();
         if end.is_ok() && grpc && grpc::is_failure(last.as_ref()) {
@@ -194,9 +194,7 @@ impl Bridged {
         match end {
             Ok(()) => {
                 record.finish();
-                let next = call.next(close);
-                call.end();
-                next
+                call.next(close)
             }
             Err(culprit) => {
                 record.blame(culprit);
@@ -204,7 +202,6 @@ impl Bridged {
                 if goes == Goes::UntilClose {
                     call.connection.client.reset();
                 }
-                call.end();
                 Next::Close
             }
         }

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::{io, pin::Pin};
 
 use tokio::io::{AsyncRead, ReadBuf};
@@ -134,7 +134,6 @@ impl Inlet {
         long: bool,
     ) -> Poll<io::Result<usize>> {
         if self.buffer.is_empty() {
-            ready!(stream.poll_read_ready(cx))?;
             self.buffer = self.buffers.take(long && self.buffers.lent.get() < MAX_LARGE);
         } else if self.end == self.buffer.len() {
             self.buffer.copy_within(self.start..self.end, 0);

@@ -50,7 +50,7 @@ pub(crate) struct Facts {
 /// One request.
 pub(crate) struct RawCall<'c> {
     pub(crate) connection: &'c mut Connection,
-    head: Box<RequestHead>,
+    head: &'c RequestHead,
     length: usize,
     pub(crate) facts: Facts,
     /// Towards the endpoint.
@@ -77,7 +77,7 @@ pub(crate) enum Answer {
 
 /// The head of a response of HTTP/1.
 pub(crate) struct RawAnswer {
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: Box<Upstream>,
     pub(crate) head: Box<ResponseHead>,
     pub(crate) length: usize,
     pub(crate) framing: Framing,
@@ -85,7 +85,7 @@ pub(crate) struct RawAnswer {
 
 impl<'c> RawCall<'c> {
     /// The request whose head is the first `length` bytes of what the client has sent.
-    pub(crate) fn new(connection: &'c mut Connection, head: Box<RequestHead>, length: usize) -> RawCall<'c> {
+    pub(crate) fn new(connection: &'c mut Connection, head: &'c RequestHead, length: usize) -> RawCall<'c> {
         let bytes = connection.client.inlet.bytes();
         let method = head.method.bytes(bytes);
         let facts = Facts {
@@ -96,7 +96,8 @@ impl<'c> RawCall<'c> {
             idempotent: is_idempotent(method),
             expects: head.expects_continue(bytes),
         };
-        let (up, down) = (Pipe::new(Vec::new(), Body::Ended), Pipe::new(Vec::new(), Body::Ended));
+        let buffers = &connection.worker.buffers;
+        let (up, down) = (Pipe::new(Vec::new(), Body::Ended), Pipe::new(buffers.head(), Body::Ended));
         RawCall {
             connection,
             head,
@@ -130,7 +131,7 @@ impl<'c> RawCall<'c> {
             request_id: id.text(),
             trace_parent: parent.as_ref().and_then(trace::Hex::text),
         };
-        rewrite::request(&mut out, self.connection.client.inlet.bytes(), &self.head, &onward);
+        rewrite::request(&mut out, self.connection.client.inlet.bytes(), self.head, &onward);
         let body = match framing {
             Framing::None | Framing::UntilClose => Body::Ended,
             Framing::Length(length) => Body::Length(length),
@@ -154,7 +155,7 @@ impl<'c> RawCall<'c> {
     }
 
     /// A kept connection, or a new one.
-    async fn reach(&mut self, to: &To<'_>) -> Result<Upstream, Failed> {
+    async fn reach(&mut self, to: &To<'_>) -> Result<Box<Upstream>, Failed> {
         let worker = &self.connection.worker;
         let surely = !self.facts.idempotent || !self.up.is_whole();
         if !to.fresh
@@ -372,13 +373,14 @@ impl<'c> RawCall<'c> {
             (true, false) => Next::Close,
         }
     }
+}
 
+impl Drop for RawCall<'_> {
     /// Gives memory back.
-    pub(crate) fn end(self) {
+    fn drop(&mut self) {
         let worker = &self.connection.worker;
-        worker.buffers.give_head(self.up.into_memory());
-        worker.buffers.give_head(self.down.into_memory());
-        worker.give_head(self.head);
+        worker.buffers.give_head(self.up.take_memory());
+        worker.buffers.give_head(self.down.take_memory());
     }
 }
 
@@ -394,7 +396,7 @@ impl Call for RawCall<'_> {
         let framing = self.head.framing().map_err(Refusal::Unreadable)?;
         match revision.protocol {
             Protocol::Http => self.write_head(framing),
-            Protocol::H2c => self.bridge = Some(Box::new(Bridge::new(self.connection, &self.head, framing)?)),
+            Protocol::H2c => self.bridge = Some(Box::new(Bridge::new(self.connection, self.head, framing)?)),
         }
         self.connection.client.inlet.consume(std::mem::take(&mut self.length));
         Ok(())
@@ -404,10 +406,9 @@ impl Call for RawCall<'_> {
         if self.deadline == NEVER
             && let Some(deadline) = to.deadline
         {
-            let worker = &self.connection.worker;
-            self.deadline = worker.shared.tick(deadline);
+            self.deadline = deadline;
             if self.facts.expects {
-                self.continue_at = Tick(worker.clock().0 + CONTINUE);
+                self.continue_at = Tick(self.connection.worker.clock().0 + CONTINUE);
             }
         }
         self.set_alarm();
@@ -417,7 +418,7 @@ impl Call for RawCall<'_> {
         }
     }
 
-    async fn answer(self, answer: Answer, mut record: Record) -> Next {
+    async fn answer(&mut self, answer: Answer, mut record: Record) -> Next {
         let status = match &answer {
             Answer::Raw(raw) => raw.head.status,
             Answer::Bridged(bridged) => bridged.status(),
@@ -432,18 +433,16 @@ impl Call for RawCall<'_> {
         }
     }
 
-    async fn refuse(mut self, refusal: Refusal, mut record: Record) -> Next {
+    async fn refuse(&mut self, refusal: Refusal, mut record: Record) -> Next {
         if matches!(refusal, Refusal::Hangup | Refusal::GoneClient) {
-            self.end();
             return Next::Close;
         }
         self.skip_request();
         let close = self.closes();
         refusal.write(self.down.push(), &mut record, close, self.facts.to_head);
-        let out = std::mem::replace(&mut self.down, Pipe::new(Vec::new(), Body::Ended)).into_memory();
+        let out = self.down.take_memory();
         let next = self.next(close);
         let sent = self.connection.send(out).await;
-        self.end();
         if sent { next } else { Next::Close }
     }
 }

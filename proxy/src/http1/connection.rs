@@ -102,7 +102,11 @@ impl Connection {
                 Heard::Request(head, length) => {
                     self.served = true;
                     let (lane, worker) = (Arc::clone(&self.lane), Rc::clone(&self.worker));
-                    exchange(&lane, &worker, RawCall::new(&mut self, head, length)).await
+                    let mut call = RawCall::new(&mut self, &head, length);
+                    let next = exchange(&lane, &worker, &mut call).await;
+                    drop(call);
+                    worker.give_head(head);
+                    next
                 }
                 Heard::Bad(bad) => self.turn_away(&Refusal::Unreadable(bad)).await,
                 Heard::Slow => self.turn_away(&Refusal::SlowHead).await,
@@ -155,7 +159,7 @@ impl Connection {
             pipe.poll_write_out(cx, &mut self.client).map(|written| written.is_ok())
         });
         let sent = sent.await;
-        self.worker.buffers.give_head(pipe.into_memory());
+        self.worker.buffers.give_head(pipe.take_memory());
         sent
     }
 }

@@ -150,8 +150,8 @@ impl Pipe {
     }
 
     /// The memory of the head.
-    pub(crate) fn into_memory(self) -> Vec<u8> {
-        self.outgoing
+    pub(crate) fn take_memory(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.outgoing)
     }
 
     /// Moves as much as it can.

@@ -20,7 +20,7 @@ use crate::record::Record;
 pub(crate) const STALL: u64 = 60_000;
 
 /// Passes a response on to the client.
-pub(crate) async fn relay(mut call: RawCall<'_>, answer: RawAnswer, record: Record) -> Next {
+pub(crate) async fn relay(call: &mut RawCall<'_>, answer: RawAnswer, record: Record) -> Next {
     let RawAnswer { mut upstream, head, length, framing } = answer;
     let (body, goes) = body(framing, call.facts.version);
     let close = call.closes() || goes == BodyGoes::UntilClose;
@@ -30,7 +30,7 @@ pub(crate) async fn relay(mut call: RawCall<'_>, answer: RawAnswer, record: Reco
     call.connection.worker.give_answer(head);
     upstream.side.inlet.consume(length);
     call.down.begin(body);
-    let mut relay = Relay { call: &mut call, stall_at: NEVER };
+    let mut relay = Relay { call, stall_at: NEVER };
     relay.call.connection.alarm.set(NEVER);
     let end = poll_fn(|cx| relay.poll(cx, &mut upstream.side)).await;
     match end {
@@ -40,16 +40,13 @@ pub(crate) async fn relay(mut call: RawCall<'_>, answer: RawAnswer, record: Reco
                 let worker = &call.connection.worker;
                 worker.kept.put(upstream, worker.clock());
             }
-            let next = call.next(close);
-            call.end();
-            next
+            call.next(close)
         }
         Err(culprit) => {
             blame(record, culprit);
             if goes == BodyGoes::UntilClose {
                 call.connection.client.reset();
             }
-            call.end();
             Next::Close
         }
     }

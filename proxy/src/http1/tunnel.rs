@@ -23,7 +23,7 @@ const LINGER: u64 = 60_000;
 
 /// Tells the client that the protocol changes, and relays until both directions have ended. A peer that never ends its
 /// side after the other one has is cut off, and nobody is blamed.
-pub(crate) async fn switch(mut call: RawCall<'_>, answer: RawAnswer, mut record: Record) -> Next {
+pub(crate) async fn switch(call: &mut RawCall<'_>, answer: RawAnswer, mut record: Record) -> Next {
     let RawAnswer { mut upstream, head, length, .. } = answer;
     record.head(StatusCode::SWITCHING_PROTOCOLS);
     let back = Back { version: Version::Http11, close: false, body: BodyGoes::AsItComes };
@@ -33,12 +33,11 @@ pub(crate) async fn switch(mut call: RawCall<'_>, answer: RawAnswer, mut record:
     call.down.begin(Body::UntilClose);
     call.up.begin(Body::UntilClose);
     call.connection.alarm.set(NEVER);
-    let mut tunnel = Tunnel { call: &mut call, up: Way::Open, down: Way::Open, lingers: false };
+    let mut tunnel = Tunnel { call, up: Way::Open, down: Way::Open, lingers: false };
     match poll_fn(|cx| tunnel.poll(cx, &mut upstream.side)).await {
         Ok(()) => record.finish(),
         Err(culprit) => record.blame(culprit),
     }
-    call.end();
     Next::Close
 }
 

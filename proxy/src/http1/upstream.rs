@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use penstock_proxy_core::balance::Tick;
@@ -38,9 +38,9 @@ impl Upstream {
         address: SocketAddr,
         patience: Duration,
         buffers: Rc<Buffers>,
-    ) -> io::Result<Upstream> {
+    ) -> io::Result<Box<Upstream>> {
         let stream = pool::open(address, patience).await?;
-        Ok(Upstream { side: Side::new(stream, &buffers), address, reused: false, stalls: false })
+        Ok(Box::new(Upstream { side: Side::new(stream, &buffers), address, reused: false, stalls: false }))
     }
 
     /// Says whether the endpoint may take its time to read what is sent to it.
@@ -51,14 +51,10 @@ impl Upstream {
         }
     }
 
-    /// Whether nothing has come from the endpoint, its end included, as far as this thread has been told.
+    /// Whether nothing has come from the endpoint, its end included, as far as this thread has been told. Asks the
+    /// kernel only if it has been told something.
     fn seems_alive(&self) -> bool {
-        let told = self.side.stream.poll_read_ready(&mut Context::from_waker(Waker::noop()));
-        match told {
-            Poll::Pending => true,
-            Poll::Ready(Err(_)) => false,
-            Poll::Ready(Ok(())) => would_block(self.side.stream.try_read(&mut [0])),
-        }
+        would_block(self.side.stream.try_read(&mut [0]))
     }
 
     /// The same, as far as the kernel knows.
@@ -73,18 +69,52 @@ fn would_block(read: io::Result<usize>) -> bool {
 
 /// The connections that are kept.
 #[derive(Debug, Default)]
-pub(crate) struct Kept(RefCell<HashMap<SocketAddr, Vec<Idle>>>);
+pub(crate) struct Kept(RefCell<HashMap<SocketAddr, Vec<Idle>, BuildHasherDefault<Quick>>>);
+
+/// A quick hash for addresses, which come from the cluster and not from clients.
+#[derive(Debug, Default)]
+struct Quick(u64);
+
+impl Hasher for Quick {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number.unsigned_abs() as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.rotate_left(26)
+    }
+}
 
 #[derive(Debug)]
 struct Idle {
-    upstream: Upstream,
+    upstream: Box<Upstream>,
     since: Tick,
 }
 
 impl Kept {
     /// The connection to `address` that was used last, if it is alive. `surely`: the kernel is asked, because the
     /// request can't be sent twice.
-    pub(crate) fn take(&self, address: SocketAddr, surely: bool) -> Option<Upstream> {
+    pub(crate) fn take(&self, address: SocketAddr, surely: bool) -> Option<Box<Upstream>> {
         let mut all = self.0.borrow_mut();
         let idle = all.get_mut(&address)?;
         while let Some(Idle { upstream, .. }) = idle.pop() {
@@ -96,7 +126,7 @@ impl Kept {
     }
 
     /// Keeps a connection that has nothing under way.
-    pub(crate) fn put(&self, mut upstream: Upstream, since: Tick) {
+    pub(crate) fn put(&self, mut upstream: Box<Upstream>, since: Tick) {
         let mut all = self.0.borrow_mut();
         let idle = all.entry(upstream.address).or_default();
         if idle.len() < MAX_KEPT {

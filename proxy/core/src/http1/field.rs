@@ -81,29 +81,33 @@ pub enum Kind {
 impl Kind {
     /// What the field with this name means.
     pub fn of(name: &[u8]) -> Kind {
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        match name.len() {
-            2 if is("te") => Kind::Te,
-            4 if is("host") => Kind::Host,
-            4 if is("date") => Kind::EndToEnd,
-            6 if is("expect") => Kind::Expect,
-            6 if is("cookie") => Kind::EndToEnd,
-            7 if is("upgrade") => Kind::Upgrade,
-            9 if is("forwarded") || is("x-real-ip") => Kind::Forwarded,
-            10 if is("connection") => Kind::Connection,
-            10 if is("keep-alive") => Kind::HopByHop,
-            10 if is("set-cookie") || is("tracestate") => Kind::EndToEnd,
-            11 if is("traceparent") => Kind::TraceParent,
-            12 if is("x-request-id") => Kind::RequestId,
-            12 if is("content-type") => Kind::EndToEnd,
-            13 if is("authorization") || is("cache-control") => Kind::EndToEnd,
-            14 if is("content-length") => Kind::ContentLength,
-            14 if is("http2-settings") => Kind::HopByHop,
-            15 if is("x-forwarded-for") => Kind::ForwardedFor,
-            16 if is("proxy-connection") => Kind::HopByHop,
-            16 if is("content-encoding") => Kind::EndToEnd,
-            17 if is("transfer-encoding") => Kind::TransferEncoding,
-            _ if name.len() > 12 && name[..12].eq_ignore_ascii_case(b"x-forwarded-") => Kind::Forwarded,
+        let Some(first) = name.first() else { return Kind::Other };
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        match (name.len(), first | 0x20) {
+            (2, b't') if is(b"te") => Kind::Te,
+            (4, b'h') if is(b"host") => Kind::Host,
+            (4, b'd') if is(b"date") => Kind::EndToEnd,
+            (6, b'e') if is(b"expect") => Kind::Expect,
+            (6, b'c') if is(b"cookie") => Kind::EndToEnd,
+            (7, b'u') if is(b"upgrade") => Kind::Upgrade,
+            (9, b'f') if is(b"forwarded") => Kind::Forwarded,
+            (9, b'x') if is(b"x-real-ip") => Kind::Forwarded,
+            (10, b'c') if is(b"connection") => Kind::Connection,
+            (10, b'k') if is(b"keep-alive") => Kind::HopByHop,
+            (10, b's') if is(b"set-cookie") => Kind::EndToEnd,
+            (10, b't') if is(b"tracestate") => Kind::EndToEnd,
+            (11, b't') if is(b"traceparent") => Kind::TraceParent,
+            (12, b'x') if is(b"x-request-id") => Kind::RequestId,
+            (12, b'c') if is(b"content-type") => Kind::EndToEnd,
+            (13, b'a') if is(b"authorization") => Kind::EndToEnd,
+            (13, b'c') if is(b"cache-control") => Kind::EndToEnd,
+            (14, b'c') if is(b"content-length") => Kind::ContentLength,
+            (14, b'h') if is(b"http2-settings") => Kind::HopByHop,
+            (15, b'x') if is(b"x-forwarded-for") => Kind::ForwardedFor,
+            (16, b'p') if is(b"proxy-connection") => Kind::HopByHop,
+            (16, b'c') if is(b"content-encoding") => Kind::EndToEnd,
+            (17, b't') if is(b"transfer-encoding") => Kind::TransferEncoding,
+            (13.., b'x') if name[..12].eq_ignore_ascii_case(b"x-forwarded-") => Kind::Forwarded,
             _ => Kind::Other,
         }
     }
@@ -128,6 +132,12 @@ pub struct Fields {
     all: Vec<Field>,
     /// Names that `Connection` nominates.
     nominated: Vec<Span>,
+    pub(crate) facts: Facts,
+}
+
+/// What the fields of a head say together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Facts {
     pub(crate) length: Length,
     pub(crate) coding: Coding,
     pub(crate) hosts: u32,
@@ -201,10 +211,9 @@ impl Fields {
     }
 
     fn clear(&mut self) {
-        let (mut all, mut nominated) = (std::mem::take(&mut self.all), std::mem::take(&mut self.nominated));
-        all.clear();
-        nominated.clear();
-        *self = Fields { all, nominated, ..Fields::default() };
+        self.all.clear();
+        self.nominated.clear();
+        self.facts = Facts::default();
     }
 
     fn note(&mut self, whole: &[u8], field: Field) -> Result<(), BadFields> {
@@ -212,35 +221,36 @@ impl Fields {
         match field.kind {
             Kind::Other | Kind::EndToEnd => return Ok(()),
             Kind::Connection => self.connection(whole, value)?,
-            Kind::HopByHop => self.hop_by_hop = true,
-            Kind::TransferEncoding => self.coding.add(value),
-            Kind::ContentLength => self.length.add(value),
-            Kind::Host => (self.hosts, self.host) = (self.hosts + 1, field.value),
+            Kind::HopByHop => self.facts.hop_by_hop = true,
+            Kind::TransferEncoding => self.facts.coding.add(value),
+            Kind::ContentLength => self.facts.length.add(value),
+            Kind::Host => (self.facts.hosts, self.facts.host) = (self.facts.hosts + 1, field.value),
             Kind::Te => {
-                self.hop_by_hop = true;
-                self.te_trailers |= tokens(value).any(|token| bare(token).eq_ignore_ascii_case(b"trailers"));
+                self.facts.hop_by_hop = true;
+                self.facts.te_trailers |=
+                    tokens(value).any(|token| bare(token).eq_ignore_ascii_case(b"trailers"));
             }
             Kind::Upgrade => {
-                self.hop_by_hop = true;
-                self.upgrade = Some(field.value);
+                self.facts.hop_by_hop = true;
+                self.facts.upgrade = Some(field.value);
             }
-            Kind::Expect => self.expect = Some(field.value),
-            Kind::ForwardedFor => self.forwarded_for = true,
-            Kind::Forwarded => self.forwarded = true,
-            Kind::TraceParent => self.trace_parent = Some(field.value),
-            Kind::RequestId => self.request_id = Some(field.value),
+            Kind::Expect => self.facts.expect = Some(field.value),
+            Kind::ForwardedFor => self.facts.forwarded_for = true,
+            Kind::Forwarded => self.facts.forwarded = true,
+            Kind::TraceParent => self.facts.trace_parent = Some(field.value),
+            Kind::RequestId => self.facts.request_id = Some(field.value),
         }
         Ok(())
     }
 
     fn connection(&mut self, whole: &[u8], value: &[u8]) -> Result<(), BadFields> {
-        self.hop_by_hop = true;
+        self.facts.hop_by_hop = true;
         for token in tokens(value).filter(|token| !token.is_empty()) {
             let is = |known: &str| token.eq_ignore_ascii_case(known.as_bytes());
             match token.len() {
-                5 if is("close") => self.close = true,
-                10 if is("keep-alive") => self.keep_alive = true,
-                7 if is("upgrade") => self.connection_upgrade = true,
+                5 if is("close") => self.facts.close = true,
+                10 if is("keep-alive") => self.facts.keep_alive = true,
+                7 if is("upgrade") => self.facts.connection_upgrade = true,
                 _ if self.nominated.len() == MAX_NOMINATED => {
                     return Err(BadFields("too many names in Connection"));
                 }

@@ -115,23 +115,25 @@ impl RequestHead {
     /// How long its body is.
     pub fn framing(&self) -> Result<Framing, BadRequest> {
         let chunks = self.version == Version::Http11;
-        framing::of_request(self.fields.length, self.fields.coding, chunks).map_err(|bad| match bad {
-            BadFraming::Malformed(what) => BadRequest::Malformed(what),
-            BadFraming::Unknown => BadRequest::UnknownCoding,
+        framing::of_request(self.fields.facts.length, self.fields.facts.coding, chunks).map_err(|bad| {
+            match bad {
+                BadFraming::Malformed(what) => BadRequest::Malformed(what),
+                BadFraming::Unknown => BadRequest::UnknownCoding,
+            }
         })
     }
 
     /// Whether the client means to send another request on the same connection.
     pub fn keeps_alive(&self) -> bool {
         match self.version {
-            Version::Http11 => !self.fields.close,
-            Version::Http10 => self.fields.keep_alive && !self.fields.close,
+            Version::Http11 => !self.fields.facts.close,
+            Version::Http10 => self.fields.facts.keep_alive && !self.fields.facts.close,
         }
     }
 
     /// The protocol that it asks to change to. HTTP/2 is not one of them (RFC 9113 section 3.1).
     pub fn upgrade(&self, bytes: &[u8]) -> Option<Span> {
-        let upgrade = self.fields.upgrade.filter(|_| self.fields.connection_upgrade)?;
+        let upgrade = self.fields.facts.upgrade.filter(|_| self.fields.facts.connection_upgrade)?;
         let mut protocols = super::field::tokens(upgrade.bytes(bytes));
         let http2 = protocols.any(|protocol| protocol.eq_ignore_ascii_case(b"h2c"));
         (self.version == Version::Http11 && !http2 && !upgrade.bytes(bytes).is_empty()).then_some(upgrade)
@@ -140,17 +142,17 @@ impl RequestHead {
     /// Whether the client waits for 100 before it sends the body. HTTP/1.0 does not know that.
     pub fn expects_continue(&self, bytes: &[u8]) -> bool {
         let expects = |value: Span| value.bytes(bytes).eq_ignore_ascii_case(b"100-continue");
-        self.version == Version::Http11 && self.fields.expect.is_some_and(expects)
+        self.version == Version::Http11 && self.fields.facts.expect.is_some_and(expects)
     }
 
     /// Whether its sender takes trailers.
     pub fn takes_trailers(&self) -> bool {
-        self.fields.te_trailers
+        self.fields.facts.te_trailers
     }
 
     /// Who is asked: the target's authority before the Host header (RFC 9112 section 3.2.2).
     pub fn host<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        let host = (self.fields.hosts > 0).then_some(self.fields.host);
+        let host = (self.fields.facts.hosts > 0).then_some(self.fields.facts.host);
         self.target.authority.or(host).map(|span| span.bytes(bytes))
     }
 
@@ -169,10 +171,10 @@ impl RequestHead {
     }
 
     fn check_host(&self, bytes: &[u8]) -> Result<(), BadRequest> {
-        let what = match (self.fields.hosts, self.version) {
+        let what = match (self.fields.facts.hosts, self.version) {
             (0, Version::Http11) => "no Host header",
             (0, Version::Http10) => return Ok(()),
-            (1, _) if target::is_host(self.fields.host.bytes(bytes)) => return Ok(()),
+            (1, _) if target::is_host(self.fields.facts.host.bytes(bytes)) => return Ok(()),
             (1, _) => "an invalid Host header",
             (_, _) => "more than one Host header",
         };

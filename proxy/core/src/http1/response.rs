@@ -69,7 +69,7 @@ impl ResponseHead {
     /// How long its body is. `to_head`: it answers HEAD.
     pub fn framing(&self, to_head: bool) -> Result<Framing, BadResponse> {
         let chunks = self.version == Version::Http11;
-        let framing = framing::of_response(self.fields.length, self.fields.coding, chunks);
+        let framing = framing::of_response(self.fields.facts.length, self.fields.facts.coding, chunks);
         let framing = framing.map_err(|bad| match bad {
             BadFraming::Malformed(what) => BadResponse(what),
             BadFraming::Unknown => BadResponse("a transfer coding that is not known"),
@@ -81,8 +81,8 @@ impl ResponseHead {
     /// Whether the endpoint keeps the connection.
     pub fn keeps_alive(&self) -> bool {
         match self.version {
-            Version::Http11 => !self.fields.close,
-            Version::Http10 => self.fields.keep_alive && !self.fields.close,
+            Version::Http11 => !self.fields.facts.close,
+            Version::Http10 => self.fields.facts.keep_alive && !self.fields.facts.close,
         }
     }
 

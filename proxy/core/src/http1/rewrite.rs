@@ -48,22 +48,22 @@ pub enum BodyGoes {
 pub fn request(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, onward: &Onward<'_>) {
     let fields = &head.fields;
     request_line(out, bytes, head);
-    if head.target.authority.is_some() || fields.hosts == 0 {
+    if head.target.authority.is_some() || fields.facts.hosts == 0 {
         line(out, b"host", head.host(bytes).unwrap_or(NOBODY));
     }
     let drops = |field: &Field| drops_of_request(bytes, head, onward, field);
-    let whole = !fields.hop_by_hop
-        && !fields.forwarded_for
-        && (onward.trusted || !fields.forwarded)
+    let whole = !fields.facts.hop_by_hop
+        && !fields.facts.forwarded_for
+        && (onward.trusted || !fields.facts.forwarded)
         && head.target.authority.is_none()
         && head.version == Version::Http11;
     copy(out, bytes, fields, head.first_field, |field| whole || !drops(field));
     neighbours(out, head, bytes);
     forwarded_for(out, bytes, fields, onward);
-    if let Some(id) = onward.request_id.filter(|_| fields.request_id.is_none()) {
+    if let Some(id) = onward.request_id.filter(|_| fields.facts.request_id.is_none()) {
         line(out, b"x-request-id", id.as_bytes());
     }
-    if let Some(trace) = onward.trace_parent.filter(|_| fields.trace_parent.is_none()) {
+    if let Some(trace) = onward.trace_parent.filter(|_| fields.facts.trace_parent.is_none()) {
         line(out, b"traceparent", trace.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
@@ -76,7 +76,7 @@ pub fn response(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead, back: Back
     out.extend_from_slice(Span::new(b"HTTP/1.1".len(), head.first_field as usize).bytes(bytes));
     let switches = head.status == 101;
     let no_length = matches!(head.status, 100..=199 | 204) || back.body != BodyGoes::AsItComes;
-    let plain = !fields.hop_by_hop && !no_length;
+    let plain = !fields.facts.hop_by_hop && !no_length;
     let keeps = |field: &Field| match field.kind {
         Kind::Connection | Kind::HopByHop | Kind::Te => false,
         Kind::Upgrade => switches,
@@ -147,7 +147,7 @@ fn drops_of_request(bytes: &[u8], head: &RequestHead, onward: &Onward<'_>, field
 
 /// What we ask the endpoint for as its neighbour.
 fn neighbours(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8]) {
-    if !head.fields.hop_by_hop {
+    if !head.fields.facts.hop_by_hop {
         return;
     }
     let upgrade = head.upgrade(bytes);
@@ -167,7 +167,7 @@ fn neighbours(out: &mut Vec<u8>, head: &RequestHead, bytes: &[u8]) {
 
 fn forwarded_for(out: &mut Vec<u8>, bytes: &[u8], fields: &Fields, onward: &Onward<'_>) {
     out.extend_from_slice(b"x-forwarded-for: ");
-    if onward.trusted && fields.forwarded_for {
+    if onward.trusted && fields.facts.forwarded_for {
         let before = fields.iter().filter(|field| field.kind == Kind::ForwardedFor);
         for value in before.map(|field| field.value.bytes(bytes)).filter(|value| !value.is_empty()) {
             out.extend_from_slice(value);

@@ -169,7 +169,7 @@ proptest! {
         prop_assert_eq!(head.framing().unwrap(), framing);
         prop_assert!(matches!(framing, Framing::None | Framing::Length(5) | Framing::Chunked));
         prop_assert_eq!(head.version, Version::Http11);
-        prop_assert!(!head.fields.close && head.fields.hosts == 1);
+        prop_assert!(!head.fields.facts.close && head.fields.facts.hosts == 1);
         let mut twice = Vec::new();
         request(&mut twice, &once, &head, &TRUSTED);
         let strip = |bytes: &[u8]| {
