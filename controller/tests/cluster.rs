@@ -303,6 +303,18 @@ fn a_cluster_is_named_only_where_one_is_asked() {
 }
 
 #[test]
+fn a_namespace_stands_before_or_behind_the_command_and_only_where_one_is_asked() {
+    let desk = Desk::at(&shop());
+    let printed = |args: &[&str]| desk.run(args).stdout;
+    let behind = printed(&["get", "-n", "test", "-o", "name"]);
+    assert!(!behind.is_empty() && printed(&["-n", "test", "get", "-o", "name"]) == behind);
+    assert_ne!(printed(&["-n", "empty", "get", "-o", "name"]), behind);
+    assert!(desk.said(&["-n", "shop", "install"]).contains("  namespace: shop\n"));
+    assert_eq!(desk.run(&["-n", "test", "get", "-A"]).status.code(), Some(2));
+    assert_eq!(desk.run(&["-n", "test", "version"]).status.code(), Some(2));
+}
+
+#[test]
 fn who_is_slower_reads_again_before_writing() {
     let conflicts = AtomicU32::new(0);
     let api = Api::serve(&[rollout("shop", "checkout", 10)], move |request| {

@@ -2,12 +2,12 @@
 
 use std::io::{IsTerminal, Write, stdout};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::paint::Paint;
-use super::place::{Place, Saved, Scope, Target, Where};
+use super::place::{Misused, Place, Saved, Scope, Target, Where};
 use super::{Exit, now, show};
 
 #[derive(Debug, Args)]
@@ -19,11 +19,8 @@ pub(super) struct Get {
     /// The Rollout's name, or NAMESPACE/NAME; all Rollouts when left out
     #[arg(value_name = "NAME")]
     name: Option<String>,
-    /// Only the Rollouts of this namespace; on a cluster, the context's namespace when left out
-    #[arg(short, long, value_name = "NAMESPACE")]
-    namespace: Option<String>,
     /// Those of all namespaces
-    #[arg(short = 'A', long, conflicts_with_all = ["namespace", "name"])]
+    #[arg(short = 'A', long, conflicts_with = "name")]
     all_namespaces: bool,
     /// Show again at every change, until interrupted
     #[arg(short, long)]
@@ -47,28 +44,27 @@ enum Output {
 
 impl Get {
     pub(super) fn run(&self, place: &Where) -> Result<Exit> {
+        if self.all_namespaces && place.namespace.is_some() {
+            bail!(Misused(
+                "--all-namespaces and --namespace contradict each other: leave one out".to_owned()
+            ));
+        }
+        let scope = Scope { namespace: place.namespace.clone(), everywhere: self.all_namespaces };
+        let target = self.name.as_deref().map(|name| Target::new(name, place.namespace.as_deref()));
         let place = place.place()?;
         if self.watch {
-            return self.watch(place.as_ref());
+            return self.watch(place.as_ref(), target.as_ref(), &scope);
         }
-        let all = match self.target() {
+        let all = match target {
             Some(target) => vec![place.find(&target)?],
-            None => place.all(&self.scope())?,
+            None => place.all(&scope)?,
         };
-        stdout().write_all(self.text(&all, place.as_ref())?.as_bytes())?;
+        stdout().write_all(self.text(&all, place.as_ref(), &scope)?.as_bytes())?;
         Ok(Exit::Good)
     }
 
-    fn target(&self) -> Option<Target> {
-        self.name.as_deref().map(|name| Target::new(name, self.namespace.as_deref()))
-    }
-
-    fn scope(&self) -> Scope {
-        Scope { namespace: self.namespace.clone(), everywhere: self.all_namespaces }
-    }
-
     /// A terminal shows the present at its top, and ages go on; everything else gets a block for each change.
-    fn watch(&self, place: &dyn Place) -> Result<Exit> {
+    fn watch(&self, place: &dyn Place, target: Option<&Target>, scope: &Scope) -> Result<Exit> {
         let people = matches!(self.output, None | Some(Output::Wide));
         let terminal = people && stdout().is_terminal();
         let (mut shown, mut seen) = (String::new(), None);
@@ -77,7 +73,7 @@ impl Get {
             if !terminal && !changed {
                 return Ok(());
             }
-            let text = self.text(&all, place)?;
+            let text = self.text(&all, place, scope)?;
             if terminal && text != shown {
                 redraw(&text, shown.is_empty())?;
             } else if !terminal {
@@ -87,11 +83,11 @@ impl Get {
             (shown, seen) = (text, Some(all));
             Ok(())
         };
-        place.watch(self.target().as_ref(), &self.scope(), &mut show)?;
+        place.watch(target, scope, &mut show)?;
         Ok(Exit::Good)
     }
 
-    fn text(&self, all: &[Saved], place: &dyn Place) -> Result<String> {
+    fn text(&self, all: &[Saved], place: &dyn Place, scope: &Scope) -> Result<String> {
         let wide = self.output == Some(Output::Wide);
         Ok(match (self.output, all) {
             (Some(Output::Json), _) => format!("{}\n", serde_json::to_string_pretty(&self.objects(all))?),
@@ -99,7 +95,7 @@ impl Get {
             (Some(Output::Name), all) => {
                 all.iter().map(|saved| format!("rollout.penstock.dev/{}\n", saved.name())).collect()
             }
-            (Some(Output::Wide) | None, []) => format!("{}\n", place.empty(&self.scope())),
+            (Some(Output::Wide) | None, []) => format!("{}\n", place.empty(scope)),
             (Some(Output::Wide) | None, [one]) => show::tree(&one.rollout, now(), Paint::for_stdout(), wide),
             (Some(Output::Wide) | None, all) => show::table(all, now(), Paint::for_stdout(), wide),
         })

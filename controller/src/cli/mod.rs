@@ -86,7 +86,21 @@ enum Command {
 }
 
 impl Command {
-    /// What a person says is never ignored.
+    /// Whether it looks at Rollouts, or things, of a namespace. What a person says is never ignored.
+    fn knows_namespaces(&self) -> bool {
+        !matches!(
+            self,
+            Command::Local(_)
+                | Command::Controller(_)
+                | Command::Demo(_)
+                | Command::DemoClients(_)
+                | Command::DemoService
+                | Command::Version
+                | Command::Completions(_)
+        )
+    }
+
+    /// Whether it asks a cluster.
     fn knows_clusters(&self) -> bool {
         !matches!(
             self,
@@ -127,6 +141,10 @@ pub(crate) fn main() -> ExitCode {
 fn run(place: &Where, command: Command) -> anyhow::Result<Exit> {
     if place.names_a_cluster() && !command.knows_clusters() {
         let text = "--context and --kubeconfig name a cluster, and this command asks none: leave them out";
+        return Err(Misused(text.to_owned()).into());
+    }
+    if place.namespace.is_some() && !command.knows_namespaces() {
+        let text = "this command looks at no single namespace: leave --namespace out";
         return Err(Misused(text.to_owned()).into());
     }
     match command {

@@ -20,10 +20,6 @@ pub(super) struct Order {
     /// The Rollout's name, or NAMESPACE/NAME; may be left out where there is only one
     #[arg(value_name = "NAME")]
     name: Option<String>,
-    /// The Rollout's namespace; in a folder only needed where several have one of this name, on a cluster the
-    /// context's when left out
-    #[arg(short, long, value_name = "NAMESPACE")]
-    namespace: Option<String>,
     /// Why, for the record
     #[arg(short, long, value_name = "TEXT", default_value = "")]
     reason: String,
@@ -77,8 +73,9 @@ impl Undo {
 impl Order {
     /// Gives the order, and waits until it was followed or refused.
     pub(super) fn run(self, place: &Where, kind: OrderKind) -> Result<Exit> {
+        let namespace = place.namespace.clone();
         let place = place.place()?;
-        let saved = self.rollout(place.as_ref())?;
+        let saved = self.rollout(place.as_ref(), namespace)?;
         let patience = (!self.no_wait).then_some(self.timeout);
         let wish = Wish { kind, who: self.who, reason: self.reason };
         let (text, exit) = match place.give(&saved, wish, patience)? {
@@ -92,11 +89,11 @@ impl Order {
         Ok(exit)
     }
 
-    fn rollout(&self, place: &dyn Place) -> Result<Saved> {
+    fn rollout(&self, place: &dyn Place, namespace: Option<String>) -> Result<Saved> {
         if let Some(name) = &self.name {
-            return place.find(&Target::new(name, self.namespace.as_deref()));
+            return place.find(&Target::new(name, namespace.as_deref()));
         }
-        let scope = Scope { namespace: self.namespace.clone(), everywhere: false };
+        let scope = Scope { namespace, everywhere: false };
         let mut all = place.all(&scope)?;
         match (all.pop(), all.is_empty()) {
             (Some(one), true) => Ok(one),

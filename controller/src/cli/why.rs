@@ -17,10 +17,6 @@ pub(super) struct Why {
     /// The Rollout's name, or NAMESPACE/NAME
     #[arg(value_name = "NAME")]
     name: String,
-    /// The Rollout's namespace; in a folder only needed where several have one of this name, on a cluster the
-    /// context's when left out
-    #[arg(short, long, value_name = "NAMESPACE")]
-    namespace: Option<String>,
     /// Only the last so many decisions
     #[arg(long, value_name = "NUMBER")]
     last: Option<usize>,
@@ -28,7 +24,7 @@ pub(super) struct Why {
 
 impl Why {
     pub(super) fn run(&self, place: &Where) -> Result<Exit> {
-        let saved = place.place()?.find(&Target::new(&self.name, self.namespace.as_deref()))?;
+        let saved = place.place()?.find(&Target::new(&self.name, place.namespace.as_deref()))?;
         let text = story(&saved.rollout, self.last.unwrap_or(usize::MAX), now(), Paint::for_stdout());
         stdout().write_all(text.as_bytes())?;
         Ok(Exit::Good)

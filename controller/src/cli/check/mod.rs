@@ -28,9 +28,6 @@ pub(super) struct Check {
     /// Also ask the cluster: its rules, the Rollouts and Services that are there. --context and --kubeconfig imply it
     #[arg(long)]
     cluster: bool,
-    /// The namespace of Rollouts that name none; on a cluster, the context's when left out
-    #[arg(short, long, value_name = "NAMESPACE")]
-    namespace: Option<String>,
 }
 
 impl Check {
@@ -41,7 +38,7 @@ impl Check {
         }
         let asks = self.cluster || place.names_a_cluster();
         let cluster = asks.then(|| place.cluster()).transpose()?;
-        let report = self.report(&inputs, cluster.as_ref())?;
+        let report = self.report(&inputs, place.namespace.as_deref(), cluster.as_ref())?;
         stdout().write_all(report.text.as_bytes())?;
         Ok(if report.refused { Exit::Refused } else { Exit::Good })
     }
@@ -65,7 +62,7 @@ impl Report {
 }
 
 impl Check {
-    fn report(&self, inputs: &[Input], cluster: Option<&Cluster>) -> Result<Report> {
+    fn report(&self, inputs: &[Input], namespace: Option<&str>, cluster: Option<&Cluster>) -> Result<Report> {
         let mut report = Report { text: String::new(), refused: false };
         let mut admitted: Vec<(Document, Facts)> = Vec::new();
         let mut rollouts = 0;
@@ -75,7 +72,7 @@ impl Check {
                 Ok(document) if !document.is_rollout() => report.say(&other(&document)),
                 Ok(mut document) => {
                     rollouts += 1;
-                    let own = self.namespace.as_deref().or(cluster.map(Cluster::own_namespace));
+                    let own = namespace.or(cluster.map(Cluster::own_namespace));
                     own.iter().for_each(|own| name_namespace(&mut document.value, own));
                     if let Some(well) = judge(&document, &mut report) {
                         if let Some(cluster) = cluster {

@@ -34,6 +34,9 @@ pub(crate) struct Where {
     /// On the cluster of this kubeconfig
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// In this namespace; when left out, on a cluster the context's, in a folder all of them
+    #[arg(short, long, global = true, value_name = "NAMESPACE")]
+    pub(crate) namespace: Option<String>,
 }
 
 /// What the command line, the environment and the folder say of the place.
