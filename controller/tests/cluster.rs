@@ -272,13 +272,13 @@ fn an_order_that_nobody_takes_says_so_and_is_not_given_twice() {
     let told = [
         desk.said(&["promote", "checkout", "--full", "--reason", "it is fine", "--timeout", "300ms"]),
         desk.said(&["promote", "checkout", "--full"]),
-        desk.said(&["undo", "cart", "--to-revision", "aa", "--no-wait"]),
+        desk.said(&["undo", "cart", "--to-revision", "aa", "--reason", "it leaks", "--no-wait"]),
         desk.said(&["abort", "cart", "--reason", &"x".repeat(4097)]),
     ];
     let annotation = &api.rollout("shop/checkout")["metadata"]["annotations"]["penstock.dev/promote-full"];
     assert_eq!(annotation, "it is fine");
     let undo = &api.rollout("shop/cart")["metadata"]["annotations"]["penstock.dev/undo"];
-    assert_eq!(undo, "aa");
+    assert_eq!(undo, "aa: it leaks");
     insta::assert_snapshot!(told.join("\n").replace(&"x".repeat(4097), "xxx…"));
 }
 

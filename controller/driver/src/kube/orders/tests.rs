@@ -138,6 +138,19 @@ fn undo_takes_a_revision_as_people_find_it() {
 }
 
 #[test]
+fn undo_has_its_reason_behind_a_colon() {
+    for (value, revision, reason) in [
+        ("5c6b7: p99 looks wrong", Some("5c6b7"), "p99 looks wrong"),
+        (":the new one leaks: see the graph", None, "the new one leaks: see the graph"),
+        ("checkout-5c6b7:", Some("5c6b7"), ""),
+    ] {
+        let (_, orders) = claimed(&rollout(&[("penstock.dev/undo", value)]));
+        let revision = revision.map(|name| Revision::new(name).unwrap());
+        assert_eq!((&orders[0].kind, orders[0].reason.as_str()), (&OrderKind::Undo(revision), reason));
+    }
+}
+
+#[test]
 fn orders_come_in_the_order_of_their_times() {
     let mut rollout =
         rollout(&[("penstock.dev/abort", ""), ("penstock.dev/retry", ""), ("penstock.dev/pause", "")]);

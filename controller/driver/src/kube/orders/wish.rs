@@ -55,6 +55,7 @@ pub(super) fn all(metadata: &ObjectMeta, now: Time) -> (Vec<Wish>, Vec<String>) 
 fn wish(metadata: &ObjectMeta, word: &str, now: Time) -> Result<Option<Wish>, String> {
     let annotation = format!("{GROUP}/{word}");
     let Some(value) = value(metadata, &annotation) else { return Ok(None) };
+    let mut reason = value;
     let kind = match word {
         "abort" => OrderKind::Abort,
         "promote" => OrderKind::Promote,
@@ -62,9 +63,13 @@ fn wish(metadata: &ObjectMeta, word: &str, now: Time) -> Result<Option<Wish>, St
         "pause" => OrderKind::Pause,
         "resume" => OrderKind::Resume,
         "retry" => OrderKind::Retry,
-        _ => OrderKind::Undo(revision(metadata, value)?),
+        _ => {
+            let (name, why) = value.split_once(':').unwrap_or((value, ""));
+            reason = why;
+            OrderKind::Undo(revision(metadata, name)?)
+        }
     };
-    let reason = if matches!(kind, OrderKind::Undo(_)) { String::new() } else { line(value, LONGEST_REASON) };
+    let reason = line(reason, LONGEST_REASON);
     let writer = writer(metadata, &annotation);
     let at =
         writer.and_then(|writer| writer.time.as_ref()).map_or(now, |at| time(at.0.as_millisecond()).min(now));
@@ -73,7 +78,8 @@ fn wish(metadata: &ObjectMeta, word: &str, now: Time) -> Result<Option<Wish>, St
     Ok(Some(Wish { annotation, kind, who, reason, at }))
 }
 
-/// The revision of an `undo`: its name, also as its ReplicaSet has it, or nothing for the one before.
+/// The revision of an `undo`: its name, also as its ReplicaSet has it, or nothing for the one before. The reason stands
+/// behind a colon, which no name has.
 fn revision(metadata: &ObjectMeta, value: &str) -> Result<Option<Revision>, String> {
     let rollout = metadata.name.as_deref().unwrap_or_default();
     let name = object::revision_of(rollout, value.trim());
@@ -82,7 +88,7 @@ fn revision(metadata: &ObjectMeta, value: &str) -> Result<Option<Revision>, Stri
     }
     Revision::new(name).map(Some).map_err(|_| {
         let shown = line(name, 63);
-        format!("the annotation {GROUP}/undo names `{shown}`, which is no revision: write one of status.revisions, or nothing for the one before")
+        format!("the annotation {GROUP}/undo names `{shown}`, which is no revision: write one of status.revisions, or nothing for the one before; a reason goes behind a colon")
     })
 }
 

@@ -8,13 +8,12 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Error};
 use penstock_core::observation::OrderKind;
-use penstock_core::revision::Revision;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::answer::{Fate, Sent, annotation, noted};
 use super::{Cluster, NotFound, Patience, Saved, Target, Told, Wish, in_time, trouble};
-use crate::cli::paint::{clean, complain};
+use crate::cli::paint::clean;
 
 /// Annotation that says who gave the order beside it.
 const BY: &str = "penstock.dev/ordered-by";
@@ -38,11 +37,6 @@ impl Cluster {
     pub(super) async fn order(&self, to: &Saved, wish: Wish, patience: Patience) -> Result<Told> {
         if wish.reason.len() > REASON {
             bail!("the reason is longer than {REASON} bytes: say it shorter");
-        }
-        if matches!(wish.kind, OrderKind::Undo(_)) && !wish.reason.is_empty() {
-            complain(
-                "on a cluster the order to undo carries the revision and no reason: the reason is left out",
-            );
         }
         let who = match &wish.who {
             Some(who) if who.len() > NAME => bail!("the name of who orders is longer than {NAME} bytes"),
@@ -156,10 +150,13 @@ fn patch(present: &Saved, wish: &Wish, who: &str, anyhow: bool) -> Value {
     json!({"metadata": metadata})
 }
 
-/// What the annotation says: the reason, or for an undo the revision.
+/// What the annotation says: the reason; for an undo the revision, and the reason behind a colon.
 fn value(wish: &Wish) -> String {
     match &wish.kind {
-        OrderKind::Undo(to) => to.as_ref().map(Revision::to_string).unwrap_or_default(),
+        OrderKind::Undo(to) => {
+            let name = to.as_ref().map_or("", |revision| revision.as_str());
+            if wish.reason.is_empty() { name.to_owned() } else { format!("{name}: {}", wish.reason) }
+        }
         OrderKind::Abort
         | OrderKind::Promote
         | OrderKind::PromoteFull
