@@ -69,8 +69,12 @@ pub(crate) fn log_to(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What is logged unless RUST_LOG says otherwise. The client of the API server is silent: what fails is told once, with
+/// what it means, by whoever has asked.
+const LOG: &str = "info,kube_client=off";
+
 fn filter() -> EnvFilter {
-    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"))
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG))
 }
 
 /// Ctrl-C or SIGTERM, from this call on. A second one ends the process at once; pods and proxy then go on.
