@@ -13,7 +13,8 @@ use penstock_proxy_api::Culprit;
 use penstock_proxy_core::http1::framing::Framing;
 
 use crate::grpc;
-use crate::pool::Lease;
+use crate::http1::descent::Descending;
+use crate::pool::Connection;
 use crate::record::Record;
 use crate::slot::Taker;
 
@@ -21,11 +22,13 @@ use crate::slot::Taker;
 pub(crate) enum Body {
     /// The proxy's own words.
     Text(Option<Bytes>),
-    /// What an endpoint sends.
+    /// What an endpoint of HTTP/2 sends.
     Streamed(Box<Streamed>),
+    /// What an endpoint of HTTP/1 sends.
+    Descending(Box<Descending>),
 }
 
-/// A body from an endpoint. Carries the record of its request, and gives the connection back at its end.
+/// A body from an endpoint. Carries the record of its request, and the connection until its end.
 pub(crate) struct Streamed {
     pub(crate) incoming: Incoming,
     pub(crate) grpc: bool,
@@ -33,21 +36,28 @@ pub(crate) struct Streamed {
     pub(crate) open: Option<(Record, Lease)>,
 }
 
+/// What an answer has of its connection until it ends.
+pub(crate) struct Lease {
+    /// Counts as a stream.
+    pub(crate) _connection: Connection,
+    /// Where the body of the request stands.
+    pub(crate) progress: Progress,
+}
+
 impl Streamed {
     /// Takes note of trailers and of the end.
     pub(crate) fn end(&mut self, trailers: Option<&HeaderMap>) {
-        let Some((mut record, lease)) = self.open.take() else { return };
+        let Some((mut record, _)) = self.open.take() else { return };
         if self.grpc && grpc::is_failure(trailers) {
             record.blame(Culprit::Upstream);
         }
-        lease.give_back();
         record.finish();
     }
 
     /// An answer that breaks off because the client broke off its own body is the client's doing.
     fn cut(&mut self) {
         if let Some((mut record, lease)) = self.open.take() {
-            let by_client = lease.upload() == Upload::Broken;
+            let by_client = lease.progress.upload() == Upload::Broken;
             record.blame(if by_client { Culprit::Client } else { Culprit::Upstream });
         }
     }
@@ -55,12 +65,12 @@ impl Streamed {
 
 impl HttpBody for Streamed {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         match &frame {
             None => self.end(None),
@@ -69,7 +79,7 @@ impl HttpBody for Streamed {
             Some(Ok(_)) if self.incoming.is_end_stream() => self.end(None),
             Some(Ok(_)) => {}
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -83,15 +93,16 @@ impl HttpBody for Streamed {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Body::Text(text) => Poll::Ready(text.take().map(|t| Ok(Frame::data(t)))),
             Body::Streamed(streamed) => Pin::new(streamed).poll_frame(cx),
+            Body::Descending(descending) => Pin::new(descending).poll_frame(cx),
         }
     }
 
@@ -99,6 +110,7 @@ impl HttpBody for Body {
         match self {
             Body::Text(text) => text.is_none(),
             Body::Streamed(streamed) => streamed.is_end_stream(),
+            Body::Descending(descending) => descending.is_end_stream(),
         }
     }
 
@@ -106,6 +118,7 @@ impl HttpBody for Body {
         match self {
             Body::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |t| t.len() as u64)),
             Body::Streamed(streamed) => streamed.size_hint(),
+            Body::Descending(descending) => descending.size_hint(),
         }
     }
 }
@@ -133,13 +146,9 @@ impl Progress {
     }
 }
 
-/// A future that ends when the body may be asked for.
-pub(crate) type Gate = Pin<Box<dyn Future<Output = ()>>>;
-
 /// The body of a request on its way to an endpoint.
 pub(crate) struct RequestBody {
     source: Source,
-    gate: Option<Gate>,
     progress: Progress,
 }
 
@@ -157,35 +166,27 @@ enum Source {
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming, gate: Option<Gate>) -> RequestBody {
+    pub(crate) fn new(incoming: Incoming) -> RequestBody {
         if incoming.is_end_stream() {
             return RequestBody::empty();
         }
         let progress = Progress(Rc::new(Cell::new(Upload::Held)));
-        RequestBody { source: Source::Incoming(incoming), gate, progress }
+        RequestBody { source: Source::Incoming(incoming), progress }
     }
 
     pub(crate) fn empty() -> RequestBody {
         let progress = Progress(Rc::new(Cell::new(Upload::Ended)));
-        RequestBody { source: Source::Empty, gate: None, progress }
+        RequestBody { source: Source::Empty, progress }
     }
 
     /// What is given at the other end of a slot.
     pub(crate) fn piped(taker: Taker, framing: Framing) -> RequestBody {
         let progress = Progress(Rc::new(Cell::new(Upload::Held)));
-        RequestBody { source: Source::Piped(taker, framing), gate: None, progress }
+        RequestBody { source: Source::Piped(taker, framing), progress }
     }
 
     pub(crate) fn progress(&self) -> Progress {
         self.progress.clone()
-    }
-
-    fn poll_gate(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(gate) = &mut self.gate {
-            ready!(gate.as_mut().poll(cx));
-            self.gate = None;
-        }
-        Poll::Ready(())
     }
 }
 
@@ -197,7 +198,6 @@ impl HttpBody for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        ready!(self.poll_gate(cx));
         let this = &mut *self;
         let incoming = match &mut this.source {
             Source::Empty => return Poll::Ready(None),

@@ -11,7 +11,7 @@ use penstock_proxy_core::balance::{self, Endpoint};
 
 use crate::exchange::{Call, Plan, To, fall_over};
 use crate::lane::Lane;
-use crate::pool;
+use crate::reach::refuses;
 use crate::record::Record;
 use crate::refusal::Refusal;
 use crate::worker::Worker;
@@ -41,6 +41,33 @@ pub(crate) enum Failed {
     CutOff(Cause),
     /// It need not be tried again.
     Refused(Refusal),
+}
+
+/// How a request stood with an endpoint when the connection broke before the response.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// It can be sent again, and nobody would notice.
+    pub(crate) again: bool,
+    /// Nothing of it had been sent.
+    pub(crate) unsent: bool,
+    /// The connection had carried a request before.
+    pub(crate) reused: bool,
+    /// Nothing that is sent arrives any more.
+    pub(crate) cut_off: bool,
+}
+
+impl Standing {
+    /// What it means.
+    pub(crate) fn failed(self, cause: Cause) -> Failed {
+        match self {
+            Standing { again: false, cut_off: true, .. } => Failed::CutOff(cause),
+            Standing { again: false, .. } => Failed::Lost(cause),
+            Standing { cut_off: true, .. } => Failed::NotTaken(io::ErrorKind::TimedOut.into()),
+            Standing { reused: true, .. } => Failed::Stale,
+            Standing { unsent: true, .. } => Failed::NotTaken(io::Error::other(cause.to_string())),
+            Standing { .. } => Failed::Broken(cause),
+        }
+    }
 }
 
 /// Tries connections and endpoints until one has taken the request. What has been sent is sent again only if nobody
@@ -94,7 +121,7 @@ pub(crate) async fn deliver<C: Call>(
 /// A request that a living endpoint broke off has failed. That a dying one broke it off says nothing about it.
 async fn settle(address: SocketAddr, failed: Failed) -> Failed {
     let Failed::Broken(cause) = failed else { return failed };
-    match Box::pin(pool::refuses(address)).await {
+    match Box::pin(refuses(address)).await {
         Some(refused) => Failed::NotTaken(refused),
         None => Failed::Lost(cause),
     }
@@ -111,7 +138,11 @@ fn pass_over(worker: &Worker, record: &Record, endpoint: &Arc<Endpoint>, kind: i
 }
 
 /// Whether nothing that was sent has arrived.
-pub(crate) fn is_cut_off(kind: io::ErrorKind) -> bool {
+pub(crate) fn is_cut_off(error: &(dyn Error + 'static)) -> bool {
+    let Some(error) = error.downcast_ref::<io::Error>() else {
+        return error.source().is_some_and(is_cut_off);
+    };
+    let kind = error.kind();
     matches!(
         kind,
         io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable

@@ -1,6 +1,5 @@
 //! A request that came by HTTP/2, on its way to an endpoint.
 
-use std::io;
 use std::rc::Rc;
 
 use http::header::HeaderValue;
@@ -13,14 +12,16 @@ use tokio::time::timeout_at;
 
 use crate::answer::Answer;
 use crate::body::{Body, Progress, RequestBody, Upload};
-use crate::deliver::{AT_ONCE, Failed, MAX_LOSSES, is_cut_off};
+use crate::deliver::{Failed, MAX_LOSSES, Standing, is_cut_off};
 use crate::exchange::{Call, To};
 use crate::http1::connection::Peer;
-use crate::pool::{Ask, Connection, Wire};
+use crate::http1::descent::{Descended, Descent};
+use crate::pool::{Ask, Connection};
+use crate::reach::Wire;
 use crate::record::Record;
 use crate::refusal::Refusal;
 use crate::worker::Worker;
-use crate::{expect, grpc, headers};
+use crate::{grpc, headers};
 
 /// A request that came by HTTP/2.
 pub(crate) struct Forward<'f> {
@@ -35,21 +36,28 @@ pub(crate) struct Forward<'f> {
 pub(crate) enum Stage {
     /// As it came.
     Came(Box<Request<Incoming>>),
-    /// Made ready for an endpoint.
+    /// Made ready for an endpoint of HTTP/2.
     Ready(Box<Outgoing>),
+    /// Made ready for an endpoint of HTTP/1.
+    Descends(Box<Descent>),
     /// On its way, or lost.
     Sent(Progress),
 }
 
-/// A request made ready for an endpoint.
+/// A request made ready for an endpoint of HTTP/2.
 pub(crate) struct Outgoing {
     request: Request<RequestBody>,
-    wire: Wire,
     progress: Progress,
 }
 
+/// The head of a response, and what is needed for the rest of it.
+pub(crate) enum Answers {
+    Http1(Box<Descended>),
+    Http2(Box<Answer>),
+}
+
 impl Call for Forward<'_> {
-    type Answer = Box<Answer>;
+    type Answer = Answers;
     type Served = Response<Body>;
 
     fn head(&self) -> impl Head {
@@ -66,16 +74,19 @@ impl Call for Forward<'_> {
         let peer = HeaderValue::from_str(&self.peer.text).map_err(|_| Refusal::BadHead("no address"))?;
         let who = headers::Who { peer: &peer, trusted: self.peer.trusted, worker: self.worker };
         headers::request(&mut parts, &who, wire).map_err(|bad| Refusal::BadHead(bad.0))?;
-        let gate = expect::gate(&mut parts);
-        let body = RequestBody::new(incoming, gate);
-        let progress = body.progress();
-        let request = Request::from_parts(parts, body);
-        self.request = Stage::Ready(Box::new(Outgoing { request, wire, progress }));
+        self.request = match wire {
+            Wire::Http1 => Stage::Descends(Descent::new(self.worker, &parts, incoming)),
+            Wire::Http2 => {
+                let body = RequestBody::new(incoming);
+                let progress = body.progress();
+                let request = Request::from_parts(parts, body);
+                Stage::Ready(Box::new(Outgoing { request, progress }))
+            }
+        };
         Ok(())
     }
 
-    async fn attempt(&mut self, to: To<'_>) -> Result<Box<Answer>, Failed> {
-        let progress = self.progress();
+    async fn attempt(&mut self, to: To<'_>) -> Result<Answers, Failed> {
         let deadline = to.deadline.map(|tick| self.worker.shared.moment(tick).into());
         let attempt = self.try_once(to);
         let answer = match deadline {
@@ -85,11 +96,14 @@ impl Call for Forward<'_> {
             }
             None => attempt.await,
         };
-        answer.map_err(|failed| blame_client(failed, progress.upload()))
+        answer.map_err(|failed| blame_client(failed, self.upload()))
     }
 
-    async fn answer(&mut self, answer: Box<Answer>, record: Record) -> Response<Body> {
-        answer.pass_on(self.worker, record)
+    async fn answer(&mut self, answer: Answers, record: Record) -> Response<Body> {
+        match answer {
+            Answers::Http1(descended) => descended.pass_on(record),
+            Answers::Http2(answer) => answer.pass_on(record),
+        }
     }
 
     async fn refuse(&mut self, refusal: Refusal, record: Record) -> Response<Body> {
@@ -135,33 +149,36 @@ impl Head for Lines<'_> {
 }
 
 impl Forward<'_> {
-    fn progress(&self) -> Progress {
+    /// Where the body of the request stands.
+    fn upload(&self) -> Upload {
         match &self.request {
-            Stage::Came(_) => RequestBody::empty().progress(),
-            Stage::Ready(outgoing) => outgoing.progress.clone(),
-            Stage::Sent(progress) => progress.clone(),
+            Stage::Came(_) => Upload::Held,
+            Stage::Ready(outgoing) => outgoing.progress.upload(),
+            Stage::Descends(descent) => descent.upload(),
+            Stage::Sent(progress) => progress.upload(),
         }
     }
 
-    async fn try_once(&mut self, to: To<'_>) -> Result<Box<Answer>, Failed> {
-        let sent = Stage::Sent(self.progress());
-        let Stage::Ready(outgoing) = std::mem::replace(&mut self.request, sent) else {
-            return Err(Failed::Lost("the request is gone".into()));
-        };
-        let ask = Ask { wire: outgoing.wire, fresh: to.fresh, hurry: to.hurry };
-        match self.worker.pool.connect(to.address, ask).await {
-            Ok(connection) => self.send(connection, *outgoing).await,
-            Err(error) => {
-                self.request = Stage::Ready(outgoing);
-                Err(Failed::NotTaken(error))
-            }
+    async fn try_once(&mut self, to: To<'_>) -> Result<Answers, Failed> {
+        if let Stage::Descends(descent) = &mut self.request {
+            let answered = descent.attempt(to).await?;
+            let sent = Stage::Sent(RequestBody::empty().progress());
+            let Stage::Descends(descent) = std::mem::replace(&mut self.request, sent) else {
+                return Err(gone());
+            };
+            return Ok(Answers::Http1(Box::new(answered.of(descent))));
         }
+        let Stage::Ready(outgoing) = &self.request else { return Err(gone()) };
+        let sent = Stage::Sent(outgoing.progress.clone());
+        let ask = Ask { fresh: to.fresh, hurry: to.hurry };
+        let connection = self.worker.pool.connect(to.address, ask).await.map_err(Failed::NotTaken)?;
+        let Stage::Ready(outgoing) = std::mem::replace(&mut self.request, sent) else { return Err(gone()) };
+        self.send(connection, *outgoing).await.map(Answers::Http2)
     }
 
     async fn send(&mut self, mut connection: Connection, outgoing: Outgoing) -> Result<Box<Answer>, Failed> {
         let (reused, replay) = (connection.is_reused(), replay(&outgoing.request));
-        let Outgoing { request, wire, progress } = outgoing;
-        connection.expect_stalls(is_long(request.body()));
+        let Outgoing { request, progress } = outgoing;
         let mut error = match connection.send(request).await {
             Ok(response) => return Ok(Box::new(Answer { response, connection, progress })),
             Err(error) => error,
@@ -172,24 +189,19 @@ impl Forward<'_> {
         let again = unsent.or(replay).filter(|_| self.losses <= MAX_LOSSES);
         let failed = failed(error.into_error(), again.is_some(), !was_sent, reused);
         if let Some(request) = again {
-            self.request = Stage::Ready(Box::new(Outgoing { request, wire, progress }));
+            self.request = Stage::Ready(Box::new(Outgoing { request, progress }));
         }
         Err(failed)
     }
 }
 
-/// What it means that a request to an endpoint has failed. `again`: it can be sent again.
+/// What it means that a request to an endpoint of HTTP/2 has failed. `again`: it can be sent again.
 pub(crate) fn failed(error: hyper::Error, again: bool, unsent: bool, reused: bool) -> Failed {
-    let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
-    let cut_off = source.is_some_and(|source| is_cut_off(source.kind()));
-    match (again, cut_off) {
-        (false, true) => Failed::CutOff(error.into()),
-        (false, false) => Failed::Lost(error.into()),
-        (true, true) => Failed::NotTaken(io::ErrorKind::TimedOut.into()),
-        (true, false) if reused => Failed::Stale,
-        (true, false) if unsent => Failed::NotTaken(io::Error::other(error)),
-        (true, false) => Failed::Broken(error.into()),
-    }
+    Standing { again, unsent, reused, cut_off: is_cut_off(&error) }.failed(error.into())
+}
+
+fn gone() -> Failed {
+    Failed::Lost("the request is gone".into())
 }
 
 /// A body that the client keeps back, or breaks off, is not the endpoint's fault.
@@ -204,11 +216,6 @@ fn blame_client(failed: Failed, upload: Upload) -> Failed {
 /// gRPC needs HTTP/2 all the way.
 fn wire(request: &Request<Incoming>, protocol: Protocol) -> Wire {
     if protocol == Protocol::H2c || grpc::is_grpc(request.headers()) { Wire::Http2 } else { Wire::Http1 }
-}
-
-/// Whether an endpoint that does not read the body would keep some of it from being sent.
-fn is_long(body: &RequestBody) -> bool {
-    body.size_hint().upper().is_none_or(|length| length > AT_ONCE)
 }
 
 /// A copy to send again: for idempotent methods without a body (RFC 9110 section 9.2.2).

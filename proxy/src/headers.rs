@@ -8,7 +8,7 @@ use http::{HeaderMap, Uri, Version, request, response};
 
 use penstock_proxy_core::http1::field::Kind;
 
-use crate::pool::Wire;
+use crate::reach::Wire;
 use crate::trace;
 use crate::worker::Worker;
 

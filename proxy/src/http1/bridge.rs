@@ -25,7 +25,8 @@ use crate::http1::call::RawCall;
 use crate::http1::connection::{Connection, Next};
 use crate::http1::pipe::{Body, Broke, Pipe, Waits};
 use crate::http1::relay::STALL;
-use crate::pool::{self, Ask, Wire};
+use crate::pool::{self, Ask};
+use crate::reach::Wire;
 use crate::record::Record;
 use crate::refusal::Refusal;
 use crate::slot::{Giver, slot};
@@ -77,7 +78,7 @@ impl Bridge {
 
     async fn try_once(&mut self, call: &mut RawCall<'_>, to: To<'_>) -> Result<Box<Bridged>, Failed> {
         let worker = call.connection.worker.clone();
-        let ask = Ask { wire: Wire::Http2, fresh: to.fresh, hurry: to.hurry };
+        let ask = Ask { fresh: to.fresh, hurry: to.hurry };
         let connecting = worker.pool.connect(to.address, ask);
         let mut connection = call.watched(connecting).await?.map_err(Failed::NotTaken)?;
         let (giver, body) = self.body(call);

@@ -7,22 +7,23 @@ use std::task::{Context, Poll};
 
 use penstock_proxy_core::balance::Tick;
 use penstock_proxy_core::head::Head;
+use penstock_proxy_core::http1::Version;
 use penstock_proxy_core::http1::framing::Framing;
 use penstock_proxy_core::http1::request::{RequestHead, is_idempotent};
 use penstock_proxy_core::http1::response::ResponseHead;
 use penstock_proxy_core::http1::rewrite::{self, Back, BodyGoes, Onward};
-use penstock_proxy_core::http1::{Parsed, Version, may_be_complete};
 use penstock_proxy_core::table::{Protocol, Revision};
 
-use crate::deliver::{AT_ONCE, Cause, Failed, MAX_LOSSES, is_cut_off};
+use crate::deliver::{AT_ONCE, Failed, MAX_LOSSES, Standing, is_cut_off};
 use crate::exchange::{Call, To};
 use crate::http1::alarm::NEVER;
 use crate::http1::bridge::{Bridge, Bridged};
+use crate::http1::coming::{Coming, bad_answer, ended};
 use crate::http1::connection::{Connection, Next};
 use crate::http1::pipe::{Body, Broke, Pipe, Waits};
 use crate::http1::relay;
 use crate::http1::upstream::Upstream;
-use crate::pool;
+use crate::reach;
 use crate::record::Record;
 use crate::refusal::Refusal;
 use crate::trace;
@@ -143,7 +144,7 @@ impl<'c> RawCall<'c> {
     async fn attempt_raw(&mut self, to: To<'_>) -> Result<RawAnswer, Failed> {
         let mut upstream = self.reach(&to).await?;
         upstream.expect_stalls(self.facts.upgrades || self.up.is_long(AT_ONCE));
-        let mut coming = Coming { head: self.connection.worker.take_answer(), seen: 0 };
+        let mut coming = Coming::new(self.connection.worker.take_answer());
         let came = poll_fn(|cx| self.poll_answer(cx, &mut upstream, &mut coming)).await;
         match came {
             Ok((length, framing)) => Ok(RawAnswer { upstream, head: coming.head, length, framing }),
@@ -163,7 +164,7 @@ impl<'c> RawCall<'c> {
         {
             return Ok(kept);
         }
-        let opening = Upstream::open(to.address, pool::patience(to.hurry), worker.buffers.clone());
+        let opening = Upstream::open(to.address, reach::patience(to.hurry), worker.buffers.clone());
         Box::pin(self.watched(opening)).await?.map_err(Failed::NotTaken)
     }
 
@@ -193,10 +194,7 @@ impl<'c> RawCall<'c> {
                 Ok(None) => {}
                 Err(failed) => return Poll::Ready(Err(failed)),
             }
-            if !upstream.side.inlet.has_room() {
-                upstream.side.inlet.grow();
-            }
-            match upstream.side.poll_fill(cx, false) {
+            match coming.poll_fill(cx, upstream) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.dead(upstream, ended()))),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(self.dead(upstream, error))),
@@ -232,12 +230,7 @@ impl<'c> RawCall<'c> {
         upstream: &mut Upstream,
         coming: &mut Coming,
     ) -> Result<Option<(usize, Framing)>, Failed> {
-        while coming.is_worth_a_look(upstream.side.inlet.bytes()) {
-            let bytes = upstream.side.inlet.bytes();
-            coming.seen = bytes.len();
-            let parsed = coming.head.parse(bytes).map_err(|bad| bad_answer(bad.0))?;
-            let Parsed::Complete(length) = parsed else { return Ok(None) };
-            let framing = coming.head.framing(self.facts.to_head).map_err(|bad| bad_answer(bad.0))?;
+        while let Some((length, framing)) = coming.look(upstream, self.facts.to_head)? {
             if coming.head.status == 101 && !self.facts.upgrades {
                 return Err(Failed::Refused(Refusal::Unasked));
             }
@@ -246,7 +239,6 @@ impl<'c> RawCall<'c> {
             }
             self.pass_interim(upstream, coming, length)?;
         }
-        coming.seen = upstream.side.inlet.bytes().len();
         Ok(None)
     }
 
@@ -270,8 +262,7 @@ impl<'c> RawCall<'c> {
             let back = Back { version: Version::Http11, close: false, body: BodyGoes::AsItComes };
             rewrite::response(self.down.push(), upstream.side.inlet.bytes(), &coming.head, back);
         }
-        upstream.side.inlet.consume(length);
-        coming.seen = 0;
+        coming.skip(upstream, length);
         Ok(())
     }
 
@@ -281,19 +272,13 @@ impl<'c> RawCall<'c> {
         let began = !upstream.side.inlet.is_empty() || self.interim > 0;
         let again = unsent || self.facts.idempotent && self.up.is_whole() && !began;
         self.losses += u32::from(!unsent);
-        let cut_off = is_cut_off(error.kind());
-        let cause: Cause = error.into();
-        if !again || self.losses > MAX_LOSSES {
-            return if cut_off { Failed::CutOff(cause) } else { Failed::Lost(cause) };
+        let again = again && self.losses <= MAX_LOSSES;
+        if again {
+            self.up.rewind();
+            self.up_stopped = false;
         }
-        self.up.rewind();
-        self.up_stopped = false;
-        match (cut_off, upstream.reused, unsent) {
-            (true, ..) => Failed::NotTaken(io::ErrorKind::TimedOut.into()),
-            (false, true, _) => Failed::Stale,
-            (false, false, true) => Failed::NotTaken(io::Error::other(cause.to_string())),
-            (false, false, false) => Failed::Broken(cause),
-        }
+        let standing = Standing { again, unsent, reused: upstream.reused, cut_off: is_cut_off(&error) };
+        standing.failed(error.into())
     }
 
     /// Looks after the client and the time.
@@ -456,27 +441,4 @@ impl RawCall<'_> {
             self.connection.client.inlet.consume(std::mem::take(&mut self.length));
         }
     }
-}
-
-/// The head of a response that is coming.
-struct Coming {
-    head: Box<ResponseHead>,
-    /// So many bytes have been looked at and are no head.
-    seen: usize,
-}
-
-impl Coming {
-    fn is_worth_a_look(&self, bytes: &[u8]) -> bool {
-        let limit = penstock_proxy_core::http1::response::MAX_HEAD;
-        bytes.len() > self.seen
-            && (self.seen == 0 || bytes.len() >= limit || may_be_complete(bytes, self.seen))
-    }
-}
-
-fn bad_answer(what: &'static str) -> Failed {
-    Failed::Refused(Refusal::BadAnswer(what))
-}
-
-fn ended() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "connection closed")
 }

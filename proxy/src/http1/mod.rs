@@ -1,7 +1,8 @@
 //! HTTP/1 from client to endpoint: one task for a client's connection, no copy of a head but the one that is sent.
 //!
 //! `connection` reads heads, `call` is one request on its way to an endpoint, `relay` the way of both bodies, `tunnel`
-//! what follows a change of protocol, `bridge` the way to endpoints of HTTP/2. Below: `pipe` is one direction,
+//! what follows a change of protocol, `bridge` the way to endpoints of HTTP/2, and `descent` the way of clients of HTTP/2
+//! to endpoints of HTTP/1. Below: `pipe` is one direction,
 //! `side` one socket, `buffer` the memory, `upstream` the connections to endpoints, `alarm` the deadlines. What bytes
 //! mean is decided in `penstock_proxy_core::http1`.
 
@@ -9,10 +10,13 @@ pub(crate) mod alarm;
 mod bridge;
 pub(crate) mod buffer;
 mod call;
+mod coming;
 pub(crate) mod connection;
+pub(crate) mod descent;
 mod goodbye;
 mod pipe;
 pub(crate) mod porch;
+mod pour;
 mod relay;
 mod side;
 mod tunnel;

@@ -25,6 +25,8 @@ pub(crate) enum Body {
     Chunked(Chunks),
     /// Chunks pass without their framing.
     Unchunked(Chunks),
+    /// The same, and trailers are kept to be taken.
+    Taken(Chunks),
     /// Everything up to the end passes in chunks.
     InChunks,
     /// Everything up to the end passes as it is.
@@ -130,7 +132,9 @@ impl Pipe {
         match self.body {
             Body::Ended => false,
             Body::Length(left) => left > at_once,
-            Body::Chunked(_) | Body::Unchunked(_) | Body::InChunks | Body::UntilClose => true,
+            Body::Chunked(_) | Body::Unchunked(_) | Body::Taken(_) | Body::InChunks | Body::UntilClose => {
+                true
+            }
         }
     }
 
@@ -249,14 +253,17 @@ impl Pipe {
                     return self.look_at_piece(from, true);
                 }
             }
+            Body::Taken(_) => return self.look_at_piece(from, true),
             Body::Unchunked(_) => return self.look_at_piece(from, false),
         }
         Ok(false)
     }
 
-    /// What of chunks does not pass as it stands: all but their data, or, `as_chunks`, all but their data and frames.
-    fn look_at_piece(&mut self, from: &mut Side, as_chunks: bool) -> Result<bool, Broke> {
-        let (Body::Chunked(chunks) | Body::Unchunked(chunks)) = &mut self.body else { return Ok(false) };
+    /// What of chunks does not pass as it stands. Trailers are written down, or not.
+    fn look_at_piece(&mut self, from: &mut Side, with_trailers: bool) -> Result<bool, Broke> {
+        let (Body::Chunked(chunks) | Body::Unchunked(chunks) | Body::Taken(chunks)) = &mut self.body else {
+            return Ok(false);
+        };
         match chunks.next(from.inlet.bytes()).map_err(|bad| Broke::Framing(bad.0))? {
             Piece::Data(count) => self.run = count,
             Piece::Frame(count) | Piece::Extension(count) => {
@@ -265,7 +272,7 @@ impl Pipe {
             }
             Piece::Trailers(count) => {
                 self.body = Body::Ended;
-                if as_chunks {
+                if with_trailers {
                     self.pass_trailers(from, count)?;
                 } else {
                     from.inlet.consume(count);
@@ -293,7 +300,9 @@ impl Pipe {
         match self.body {
             Body::Ended | Body::UntilClose => {}
             Body::InChunks => self.push().extend_from_slice(b"0\r\n\r\n"),
-            Body::Length(_) | Body::Chunked(_) | Body::Unchunked(_) => return Err(Broke::Cut),
+            Body::Length(_) | Body::Chunked(_) | Body::Unchunked(_) | Body::Taken(_) => {
+                return Err(Broke::Cut);
+            }
         }
         self.body = Body::Ended;
         Ok(())

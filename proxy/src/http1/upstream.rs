@@ -14,7 +14,7 @@ use socket2::SockRef;
 
 use crate::http1::buffer::Buffers;
 use crate::http1::side::Side;
-use crate::pool;
+use crate::reach;
 
 /// Most kept connections to one endpoint.
 const MAX_KEPT: usize = 256;
@@ -39,7 +39,7 @@ impl Upstream {
         patience: Duration,
         buffers: Rc<Buffers>,
     ) -> io::Result<Box<Upstream>> {
-        let stream = pool::open(address, patience).await?;
+        let stream = reach::open(address, patience).await?;
         Ok(Box::new(Upstream { side: Side::new(stream, &buffers), address, reused: false, stalls: false }))
     }
 
@@ -47,7 +47,7 @@ impl Upstream {
     pub(crate) fn expect_stalls(&mut self, stalls: bool) {
         if self.stalls != stalls {
             self.stalls = stalls;
-            pool::expect_stalls(&SockRef::from(&self.side.stream), stalls).ok();
+            reach::expect_stalls(&SockRef::from(&self.side.stream), stalls).ok();
         }
     }
 

@@ -104,6 +104,24 @@ pub fn response(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead, back: Back
     out.extend_from_slice(b"\r\n");
 }
 
+/// The fields of a response that pass to a client of another version, which has framing of its own.
+pub fn passing<'a>(bytes: &'a [u8], head: &'a ResponseHead) -> impl Iterator<Item = &'a Field> {
+    let fields = &head.fields;
+    let no_length = matches!(head.status, 100..=199 | 204);
+    fields.iter().filter(move |field| match field.kind {
+        Kind::Connection | Kind::HopByHop | Kind::Te | Kind::Upgrade | Kind::TransferEncoding => false,
+        Kind::ContentLength => !no_length,
+        Kind::Other => !fields.is_nominated(bytes, field),
+        Kind::EndToEnd
+        | Kind::Host
+        | Kind::Expect
+        | Kind::ForwardedFor
+        | Kind::Forwarded
+        | Kind::TraceParent
+        | Kind::RequestId => true,
+    })
+}
+
 fn request_line(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead) {
     if head.target.authority.is_none() && head.version == Version::Http11 {
         out.extend_from_slice(Span::new(head.method.start(), head.first_field as usize).bytes(bytes));
