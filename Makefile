@@ -7,7 +7,7 @@ SEEDS ?= 10000
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## a release that ships and two that are rolled back, in about a minute
@@ -39,10 +39,18 @@ e2e: ## scenarios on a whole Kubernetes (as root): ONLY=words in their names, KE
 	@ONLY='$(ONLY)' $(if $(KEEP),KEEP=1) tests/cluster/e2e
 
 .PHONY: bench
-bench: ## the judge, the split, and the proxy beside a peer
+bench: ## the judge, the split, and the proxy beside its peers: docs/benchmarks.md (20 minutes)
 	@cargo bench --profile fast -p penstock-core --bench judge
 	@cargo bench --profile fast -p penstock-proxy --bench split
-	@tests/bench/proxy
+	@tests/bench/run proxy $(if $(QUICK),--quick,--document docs/benchmarks.md)
+
+.PHONY: bench-proxy
+bench-proxy: ## the proxy beside its peers, QUICK=1: in two minutes, ONLY='http1 memory': these lines
+	@tests/bench/run proxy $(if $(QUICK),--quick) $(ONLY:%=--only %)
+
+.PHONY: soak
+soak: ## MINUTES=30 at 80 % of the highest load with a reload each second
+	@tests/bench/run soak --minutes $(if $(QUICK),1,$(or $(MINUTES),30))
 
 .PHONY: crds
 crds: ## write the CustomResourceDefinitions again

@@ -1,0 +1,50 @@
+//! The page with all results.
+
+use std::time::Duration;
+
+use crate::bench::{Bench, Effort};
+use crate::machine::Machine;
+use crate::table::{Goal, Section, markdown};
+
+/// Writes it in Markdown.
+pub(crate) fn page(bench: &Bench, sections: &[Section], took: Duration) -> String {
+    let head = include_str!("../configs/page.md");
+    let text = head.replace("@GOALS@", &goals(sections)).replace("@MACHINE@", &machine(bench, took));
+    let parts: Vec<String> = sections.iter().map(section).collect();
+    text.replace("@SECTIONS@", parts.join("\n").trim_end())
+}
+
+fn goals(sections: &[Section]) -> String {
+    let columns = ["what", "goal", "measured", "held"].map(str::to_owned);
+    let row =
+        |goal: &Goal| vec![goal.what.clone(), goal.goal.clone(), goal.measured.clone(), goal.held.words()];
+    let rows: Vec<Vec<String>> = sections.iter().flat_map(|section| &section.goals).map(row).collect();
+    markdown(&columns, &rows).trim_end().to_owned()
+}
+
+fn machine(bench: &Bench, took: Duration) -> String {
+    let Effort { rounds, time } = bench.effort;
+    let mut facts = bench.machine.facts();
+    facts.push(bench.tools.versions.join(" · "));
+    facts.push(format!(
+        "the access log of penstock-proxy: {}",
+        if bench.tools.access_log { "1 in 100" } else { "it has none" }
+    ));
+    facts.push(format!(
+        "rounds: {rounds} of {} s each, {} minutes in all",
+        time.as_secs(),
+        took.as_secs().div_ceil(60)
+    ));
+    facts.push(format!(
+        "tasks that wanted to run in the last minute, on average: {}",
+        Machine::load_average()
+    ));
+    let facts: Vec<String> = facts.iter().map(|fact| format!("- {fact}")).collect();
+    facts.join("\n")
+}
+
+fn section(section: &Section) -> String {
+    let table =
+        if section.rows.is_empty() { String::new() } else { markdown(&section.columns, &section.rows) };
+    format!("## {}\n\n{}\n\n{table}", section.title, section.about)
+}
