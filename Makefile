@@ -38,6 +38,10 @@ cluster: ## a shell beside a whole Kubernetes, gone when it is left (as root)
 e2e: ## scenarios on a whole Kubernetes (as root): ONLY=words in their names, KEEP=1 for a shell at the end
 	@ONLY='$(ONLY)' $(if $(KEEP),KEEP=1) tests/cluster/e2e
 
+.PHONY: charts
+charts: ## the chart, its alerts and dashboards, on a whole Kubernetes (as root): RECORD=1 writes golden files again
+	@tests/charts/run $(if $(RECORD),--record)
+
 .PHONY: bench
 bench: ## the judge, the split, and the proxy beside its peers: docs/benchmarks.md (20 minutes)
 	@cargo bench --profile fast -p penstock-core --bench judge
