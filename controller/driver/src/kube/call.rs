@@ -15,8 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum Kind {
     /// Somebody else has written since the object was read.
     Conflict,
-    /// There is no such object, or no such kind of objects.
+    /// There is no such object.
     Missing,
+    /// The cluster has no such kind of objects.
+    Absent,
     /// There is one already.
     Exists,
     /// The controller may not.
@@ -33,6 +35,7 @@ impl Kind {
         match self {
             Kind::Conflict => "conflict",
             Kind::Missing => "missing",
+            Kind::Absent => "absent",
             Kind::Exists => "exists",
             Kind::Forbidden => "forbidden",
             Kind::Invalid => "invalid",
@@ -59,6 +62,8 @@ impl From<Error> for CallError {
         let kind = match (status.code, status.reason.as_str()) {
             (409, "AlreadyExists") => Kind::Exists,
             (409, _) => Kind::Conflict,
+            // An object that is not there is named in the details; a path that leads nowhere has none.
+            (404, _) if status.details.is_none() => Kind::Absent,
             (404 | 410, _) => Kind::Missing,
             (401 | 403, _) => Kind::Forbidden,
             (400..=499, _) if status.code != 429 => Kind::Invalid,
@@ -70,6 +75,7 @@ impl From<Error> for CallError {
                 "{message}: give the controller this right (`penstock install` prints all that it needs)"
             ),
             Kind::Unavailable => format!("the API server answers {}: {message}", status.code),
+            Kind::Absent => "the cluster has no such kind of objects".to_owned(),
             Kind::Conflict | Kind::Missing | Kind::Exists | Kind::Invalid => message,
         };
         CallError { kind, why }
@@ -100,4 +106,23 @@ fn root_cause(error: &dyn std::error::Error) -> String {
         cause = deeper;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(status: serde_json::Value) -> CallError {
+        let status: kube::core::Status = serde_json::from_value(status).unwrap();
+        CallError::from(Error::Api(status.boxed()))
+    }
+
+    #[test]
+    fn an_object_that_is_not_there_is_not_a_kind_that_is_not_there() {
+        let object = serde_json::json!({"code": 404, "reason": "NotFound", "message": "httproutes \"cart\" not found",
+                                        "details": {"name": "cart", "kind": "httproutes"}});
+        assert_eq!(error(object).kind, Kind::Missing);
+        let path = serde_json::json!({"code": 404, "message": "404 page not found\n"});
+        assert_eq!(error(path).kind, Kind::Absent);
+    }
 }

@@ -273,7 +273,7 @@ impl Cluster {
     }
 
     fn knows_routes(&self) -> bool {
-        let missing = || self.outages.of(HTTP_ROUTES).is_some_and(|outage| outage.kind == Kind::Missing);
+        let missing = || self.outages.of(HTTP_ROUTES).is_some_and(|outage| outage.kind == Kind::Absent);
         self.routes.is_synced() || missing()
     }
 }

@@ -85,9 +85,15 @@ impl Metrics {
         registry.register("rollouts_active", "Rollouts that are looked at again and again", active.clone());
         registry.register("leader", "Whether this controller leads", leader.clone());
         // Every kind of failure is there from the beginning: a first one is a rise, too.
-        for kind in
-            [Kind::Conflict, Kind::Missing, Kind::Exists, Kind::Forbidden, Kind::Invalid, Kind::Unavailable]
-        {
+        for kind in [
+            Kind::Conflict,
+            Kind::Missing,
+            Kind::Absent,
+            Kind::Exists,
+            Kind::Forbidden,
+            Kind::Invalid,
+            Kind::Unavailable,
+        ] {
             drop(errors.get_or_create(&vec![("kind", kind.as_str().to_owned())]));
         }
         Metrics { registry, ..metrics }

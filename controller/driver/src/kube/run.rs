@@ -171,10 +171,9 @@ fn dynamic(cluster: &Cluster, kind: kube::core::ApiResource) -> Api<kube::api::D
 async fn synced(cluster: &Cluster) {
     while tokio::time::timeout(TELL_AFTER, cluster.synced()).await.is_err() {
         let outages = cluster.outages.all();
-        let Some((resource, error)) = outages.iter().find(|(resource, _)| **resource != HTTP_ROUTES) else {
+        let Some(trouble) = outages.iter().find_map(|(resource, error)| trouble::bar(resource, error)) else {
             continue;
         };
-        let trouble = trouble::call(&format!("{resource} can't be watched"), error);
         for key in cluster.rollouts.keys() {
             tell_bar(cluster, &key, &trouble).await;
         }

@@ -3,6 +3,7 @@
 use penstock_crds::Trouble;
 
 use super::call::{CallError, Kind};
+use super::run::HTTP_ROUTES;
 
 /// A call that failed. `what` was tried.
 pub(super) fn call(what: &str, error: &CallError) -> Trouble {
@@ -10,20 +11,77 @@ pub(super) fn call(what: &str, error: &CallError) -> Trouble {
         Kind::Forbidden => "Forbidden",
         Kind::Invalid => "Rejected",
         Kind::Conflict | Kind::Exists => "Conflict",
-        Kind::Missing => "Missing",
+        Kind::Missing | Kind::Absent => "Missing",
         Kind::Unavailable => "Unavailable",
     };
-    let stalls = matches!(error.kind, Kind::Forbidden | Kind::Invalid);
+    let stalls = matches!(error.kind, Kind::Forbidden | Kind::Invalid | Kind::Absent);
     Trouble { reason, message: format!("{what}: {}", error.why), stalls }
 }
 
+/// An action that failed: HTTPRoutes are the only kind it may need that a cluster may lack.
+pub(super) fn act(what: &str, error: &CallError) -> Trouble {
+    if error.kind == Kind::Absent { no_gateway_api() } else { call(what, error) }
+}
+
+/// What keeps a kind of objects from being known. `None`: without the Gateway API there are no HTTPRoutes, and that is
+/// known.
+pub(super) fn bar(resource: &str, error: &CallError) -> Option<Trouble> {
+    let absent = resource == HTTP_ROUTES && error.kind == Kind::Absent;
+    (!absent).then(|| unwatched(resource, error))
+}
+
+/// What the controller may not see any more, or what the cluster does not have: nothing tells when it is over.
+pub(super) fn outage(resource: &str, error: &CallError) -> Option<Trouble> {
+    match error.kind {
+        Kind::Absent if resource == HTTP_ROUTES => Some(no_gateway_api()),
+        Kind::Absent | Kind::Forbidden | Kind::Invalid => Some(unwatched(resource, error)),
+        // It is tried again until it goes.
+        Kind::Conflict | Kind::Exists | Kind::Missing | Kind::Unavailable => None,
+    }
+}
+
+fn unwatched(resource: &str, error: &CallError) -> Trouble {
+    call(&format!("{resource} can't be watched"), error)
+}
+
 /// The Gateway API is not there.
-pub(super) fn no_gateway_api() -> Trouble {
+fn no_gateway_api() -> Trouble {
     Trouble {
         reason: "MissingGatewayAPI",
         message: "the cluster has no HTTPRoutes: install the Gateway API's definitions, `kubectl apply --server-side -f \
                   https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.5.1/standard-install.yaml`"
             .to_owned(),
         stalls: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(kind: Kind) -> CallError {
+        CallError { kind, why: "it is so".to_owned() }
+    }
+
+    #[test]
+    fn without_the_gateway_api_it_is_known_that_there_are_no_routes() {
+        assert!(bar(HTTP_ROUTES, &error(Kind::Absent)).is_none());
+        let told = outage(HTTP_ROUTES, &error(Kind::Absent)).unwrap();
+        assert!(told.reason == "MissingGatewayAPI" && told.stalls, "{told:?}");
+    }
+
+    #[test]
+    fn routes_that_may_not_be_seen_are_told_before_the_first_turn_and_after() {
+        for told in [bar(HTTP_ROUTES, &error(Kind::Forbidden)), outage(HTTP_ROUTES, &error(Kind::Forbidden))]
+        {
+            let told = told.unwrap();
+            assert!(told.reason == "Forbidden" && told.stalls, "{told:?}");
+            assert_eq!(told.message, "httproutes.gateway.networking.k8s.io can't be watched: it is so");
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_away_for_a_moment_is_no_trouble_of_a_rollout() {
+        assert!(outage("pods", &error(Kind::Unavailable)).is_none());
     }
 }

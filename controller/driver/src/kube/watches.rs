@@ -20,6 +20,8 @@ use super::metrics::Metrics;
 /// A watch that is broken is tried again sooner than this: one that has not failed for so long is up to date. It tells
 /// nothing of that itself until an object changes.
 const OVER: Duration = Duration::from_secs(20);
+/// Objects that are listed at once: of them all is held that the server tells, before most of it is left away.
+const PAGE: u32 = 100;
 /// Between two ends of a watch that are none of its failures.
 const RARE: Duration = Duration::from_secs(10);
 
@@ -65,7 +67,8 @@ pub(super) async fn follow<K>(
 {
     let Subject { api, config, resource } = subject;
     let mut outdated = Outdated::default();
-    let stream = watcher(api, config).map(|event| outdated.pass(event)).backoff(Pace::default());
+    let stream =
+        watcher(api, config.page_size(PAGE)).map(|event| outdated.pass(event)).backoff(Pace::default());
     let mut stream = std::pin::pin!(stream);
     while let Some(event) = stream.next().await {
         match event {

@@ -31,7 +31,6 @@ use super::cluster::{Cluster, Router};
 use super::furnish::{ADOPTING, Furniture, furnish, is_ours};
 use super::numbers::Numbers;
 use super::rollouts::Entry;
-use super::run::HTTP_ROUTES;
 use super::trouble;
 use super::wakers::Bell;
 use super::{orders, replicas, sources};
@@ -269,7 +268,8 @@ impl KubeWorld {
 
     /// Whether anything is in the way that nobody announces when it goes.
     pub(super) fn is_troubled(&self) -> bool {
-        !self.failed.is_empty() || self.furnished.iter().any(|trouble| trouble.reason != ADOPTING)
+        let unfurnished = self.furnished.iter().any(|trouble| trouble.reason != ADOPTING);
+        !self.failed.is_empty() || unfurnished || !self.outages().is_empty()
     }
 
     /// Whether a Service is to be taken over as soon as that fails no request.
@@ -287,8 +287,13 @@ impl KubeWorld {
 
     fn troubles(&self) -> Vec<Trouble> {
         let all = self.furnished.iter().chain(&self.failed_before).cloned();
-        let gateway = self.cluster.outages.of(HTTP_ROUTES).filter(|e| e.kind == Kind::Missing);
-        all.chain(gateway.map(|_| trouble::no_gateway_api())).chain(self.no_router()).collect()
+        all.chain(self.outages()).chain(self.no_router()).collect()
+    }
+
+    /// What can't be watched.
+    fn outages(&self) -> Vec<Trouble> {
+        let outages = self.cluster.outages.all();
+        outages.iter().filter_map(|(resource, error)| trouble::outage(resource, error)).collect()
     }
 
     /// Why nobody serves the namespace.
@@ -442,7 +447,7 @@ impl KubeWorld {
 
     fn note(&mut self, what: &str, done: Result<(), CallError>) {
         if let Err(error) = done {
-            let trouble = trouble::call(what, &error);
+            let trouble = trouble::act(what, &error);
             tracing::warn!(rollout = %self.key, "{}", trouble.message);
             self.failed.push(trouble);
         }
@@ -594,7 +599,7 @@ impl World for KubeWorld {
             }
         };
         done.map_err(|error| {
-            self.failed.push(trouble::call(&operation, &error));
+            self.failed.push(trouble::act(&operation, &error));
             ActError { operation, why: error.why }
         })
     }
