@@ -38,8 +38,11 @@ pub(crate) trait Call {
     /// What decides where it goes.
     fn head(&self) -> impl Head;
 
+    /// The client's address.
+    fn client(&self) -> &str;
+
     /// Makes the request one for an endpoint of this revision.
-    fn prepare(&mut self, revision: &Revision) -> Result<(), Refusal>;
+    fn prepare(&mut self, revision: &Revision, record: &mut Record) -> Result<(), Refusal>;
 
     /// Sends it to an endpoint and waits for the head of the response.
     async fn attempt(&mut self, to: To<'_>) -> Result<Self::Answer, Failed>;
@@ -76,8 +79,9 @@ async fn ask<C: Call>(
     call: &mut C,
     record: &mut Record,
 ) -> Result<C::Answer, Refusal> {
+    record.describe(&call.head(), call.client());
     let plan = decide(lane, worker, &call.head(), record)?;
-    call.prepare(&plan.entry.table.revisions[plan.revision])?;
+    call.prepare(&plan.entry.table.revisions[plan.revision], record)?;
     deliver(lane, worker, plan, call, record).await
 }
 

@@ -4,6 +4,7 @@ use std::fmt::{Display, Write};
 
 use penstock_proxy_api::{Culprit, metric};
 
+use crate::access;
 use crate::report::{self, Snapshot};
 use crate::series::{CLASSES, Key, Series};
 use crate::worker::Shared;
@@ -101,6 +102,8 @@ fn proxy(page: &mut Page, snapshot: &Snapshot, shared: &Shared) {
     page.sample(metric::PROBLEMS, "", snapshot.view.problems.len());
     page.family(metric::CONNECTIONS, "gauge", "Open connections of clients.");
     page.sample(metric::CONNECTIONS, "", shared.open_connections());
+    page.family(access::DROPPED, "counter", "Lines of the access log that were dropped.");
+    page.sample(access::DROPPED, "", shared.access.dropped());
 }
 
 /// Those of requests without a revision have neither latency nor flight.

@@ -65,7 +65,11 @@ impl Call for Forward<'_> {
         Lines::Came(request)
     }
 
-    fn prepare(&mut self, revision: &Revision) -> Result<(), Refusal> {
+    fn client(&self) -> &str {
+        &self.peer.text
+    }
+
+    fn prepare(&mut self, revision: &Revision, record: &mut Record) -> Result<(), Refusal> {
         let sent = Stage::Sent(RequestBody::empty().progress());
         let Stage::Came(request) = std::mem::replace(&mut self.request, sent) else { return Ok(()) };
         let wire = wire(&request, revision.protocol);
@@ -73,7 +77,7 @@ impl Call for Forward<'_> {
         parts.extensions.clear();
         let peer = HeaderValue::from_str(&self.peer.text).map_err(|_| Refusal::BadHead("no address"))?;
         let who = headers::Who { peer: &peer, trusted: self.peer.trusted, worker: self.worker };
-        headers::request(&mut parts, &who, wire).map_err(|bad| Refusal::BadHead(bad.0))?;
+        headers::request(&mut parts, &who, wire, record).map_err(|bad| Refusal::BadHead(bad.0))?;
         self.request = match wire {
             Wire::Http1 => Stage::Descends(Descent::new(self.worker, &parts, incoming)),
             Wire::Http2 => {

@@ -9,6 +9,7 @@ use http::{HeaderMap, Uri, Version, request, response};
 use penstock_proxy_core::http1::field::Kind;
 
 use crate::reach::Wire;
+use crate::record::Record;
 use crate::trace;
 use crate::worker::Worker;
 
@@ -35,17 +36,23 @@ pub(crate) struct Who<'a> {
 }
 
 /// Makes the head of a client's request one for an endpoint.
-pub(crate) fn request(parts: &mut request::Parts, who: &Who<'_>, wire: Wire) -> Result<(), BadHead> {
-    name(&mut parts.headers, who.worker);
+pub(crate) fn request(
+    parts: &mut request::Parts,
+    who: &Who<'_>,
+    wire: Wire,
+    record: &mut Record,
+) -> Result<(), BadHead> {
+    name(&mut parts.headers, who.worker, record);
     neighbour(parts, who.peer, who.trusted, wire)
 }
 
 /// Names by which the request is found again.
-fn name(headers: &mut HeaderMap, worker: &Worker) {
-    let id = trace::request_id(worker);
+fn name(headers: &mut HeaderMap, worker: &Worker, record: &mut Record) {
+    let (id, parent) = (trace::request_id(worker), trace::parent(worker));
+    let parent = parent.as_ref().and_then(trace::Hex::text);
+    record.name(id.text(), parent);
     set_missing(headers, REQUEST_ID, id.text());
-    let parent = trace::parent(worker);
-    set_missing(headers, TRACE_PARENT, parent.as_ref().and_then(trace::Hex::text));
+    set_missing(headers, TRACE_PARENT, parent);
 }
 
 fn set_missing(headers: &mut HeaderMap, name: HeaderName, value: Option<&str>) {

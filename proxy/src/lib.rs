@@ -6,6 +6,7 @@
 //!
 //! HTTP/1 is served by `http1`, which is our own; clients and endpoints of HTTP/2 by hyper.
 
+mod access;
 mod admin;
 mod answer;
 mod board;
@@ -38,6 +39,7 @@ mod trace;
 mod trust;
 mod worker;
 
+pub use access::AccessLog;
 pub use config::route::duration;
 pub use proxy::{Checked, ClusterError, Error, Objects, Settings, check, run};
 pub use trace::Traces;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use penstock_proxy::{Objects, Settings, Traces, Trust, check, run};
+use penstock_proxy::{AccessLog, Objects, Settings, Traces, Trust, check, run};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -105,6 +105,10 @@ struct Run {
     /// `unsampled` none. Left out, no trace is begun.
     #[arg(long, value_name = "HOW")]
     begin_traces: Option<BeginTraces>,
+    /// Which requests to log as lines of JSON on standard output: `off`, `errors` for those that failed by the fault of an
+    /// endpoint or of the proxy, or `sampled:N` for these and one in N others.
+    #[arg(long, value_name = "WHICH", default_value = "off")]
+    access_log: AccessLog,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -163,6 +167,7 @@ fn settings(command: Run) -> Settings {
         max_connections: usize::try_from(command.max_connections).unwrap_or(usize::MAX),
         trust: command.trust_forwarded,
         traces: command.begin_traces.map(Traces::from),
+        access_log: command.access_log,
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::access::{AccessLog, Log};
 use crate::admin::{self, Admin};
 use crate::board::Board;
 use crate::config::assemble::Memory;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub trust: Trust,
     /// What traces say that the proxy begins for requests without one. `None`: it begins none.
     pub traces: Option<Traces>,
+    /// Which requests are logged on standard output.
+    pub access_log: AccessLog,
 }
 
 /// Where a proxy reads objects.
@@ -137,7 +140,8 @@ fn readable(folder: &Path) -> Result<(), Error> {
 
 async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Error> {
     let mut signals = Signals::new().map_err(|source| Error::Start { what: "signals", source })?;
-    let shared = Shared::new(Limits {
+    let (access, lines) = Log::new(settings.access_log);
+    let limits = Limits {
         address: settings.listen_address,
         threads: settings.threads,
         request_timeout: settings.request_timeout,
@@ -145,7 +149,8 @@ async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Err
         connections: settings.max_connections,
         trust: settings.trust.clone(),
         traces: settings.traces,
-    });
+    };
+    let shared = Shared::new(limits, access);
     let board = Arc::new(Board::new(settings.instance.clone(), settings.threads));
     let address = settings.admin;
     let admin = TcpListener::bind(address).await.map_err(|source| Error::Admin { address, source })?;
@@ -167,11 +172,15 @@ async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Err
     let router = admin::router(Admin { board: Arc::clone(&board), shared: Arc::clone(&shared) });
     tokio::spawn(async move { axum::serve(admin, router).await });
     started(&listens(address, &board));
+    if shared.access.is_on() {
+        spawn("penstock-access", move || lines.run(std::io::stdout()))?;
+    }
     signals.wait(&nudge).await;
     let mut ending = Ending { shared, board, nudge, drained };
     if !ending.drain(settings, &mut signals).await {
         ending.cut_off();
     }
+    ending.shared.access.flush();
     Ok(())
 }
 

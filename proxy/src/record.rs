@@ -2,13 +2,15 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
 use penstock_proxy_api::Culprit;
 use penstock_proxy_core::balance::{Endpoint, Place};
+use penstock_proxy_core::head::Head;
 use penstock_proxy_core::limit::Permit;
 
+use crate::access::{Line, Note};
 use crate::lane::Lane;
 use crate::series::{End, Series};
 use crate::worker::Worker;
@@ -24,6 +26,8 @@ pub(crate) struct Record {
     latency: Option<Duration>,
     culprit: Option<Culprit>,
     held: Held,
+    /// For the access log, if there is one.
+    note: Option<Box<Note>>,
 }
 
 /// What a request holds until it ends.
@@ -39,7 +43,64 @@ impl Record {
         let series = Arc::clone(&lane.unrouted);
         let (worker, begun) = (Rc::clone(worker), Instant::now());
         worker.set_clock(begun);
-        Record { worker, series, begun, status: None, latency: None, culprit: None, held: Held::default() }
+        Record {
+            worker,
+            series,
+            begun,
+            status: None,
+            latency: None,
+            culprit: None,
+            held: Held::default(),
+            note: None,
+        }
+    }
+
+    /// Takes note of a request that came from `client`, if there is an access log.
+    pub(crate) fn describe(&mut self, head: &impl Head, client: &str) {
+        if !self.worker.shared.access.is_on() {
+            return;
+        }
+        let value = |name| head.values(name).next().map(Note::text).unwrap_or_default();
+        let query = head.query().map_or(String::new(), |query| format!("?{query}"));
+        self.note = Some(Box::new(Note {
+            client: client.into(),
+            method: Note::text(head.method().as_bytes()),
+            target: Note::text((head.path().to_owned() + &query).as_bytes()),
+            host: value("host"),
+            request_id: value("x-request-id"),
+            trace_parent: value("traceparent"),
+        }));
+    }
+
+    /// Takes note of the names that the proxy gives a request that has none.
+    pub(crate) fn name(&mut self, request_id: Option<&str>, trace_parent: Option<&str>) {
+        let Some(note) = &mut self.note else { return };
+        if note.request_id.is_empty() {
+            note.request_id = request_id.unwrap_or_default().into();
+        }
+        if note.trace_parent.is_empty() {
+            note.trace_parent = trace_parent.unwrap_or_default().into();
+        }
+    }
+
+    /// Writes the request into the access log, if it is one of those.
+    fn log(&mut self, end: End) {
+        let Some(note) = self.note.take() else { return };
+        let access = &self.worker.shared.access;
+        let failed = matches!(end.culprit, Culprit::Upstream | Culprit::Proxy);
+        if !access.wants(failed, || self.worker.random()) {
+            return;
+        }
+        access.offer(Line {
+            at: SystemTime::now(),
+            note: *note,
+            series: Arc::clone(&self.series),
+            endpoint: self.held.place.as_ref().map(|place| place.endpoint().address()),
+            status: end.status.map(|status| status.as_u16()),
+            culprit: end.culprit.as_str(),
+            latency: end.latency,
+            duration: self.begun.elapsed(),
+        });
     }
 
     /// Whose request it is, in words.
@@ -116,5 +177,6 @@ impl Drop for Record {
             latency: self.latency.unwrap_or_else(|| self.begun.elapsed()),
         };
         self.series.end(self.worker.thread, end);
+        self.log(end);
     }
 }

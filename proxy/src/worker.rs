@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::Log;
 use crate::epoch::Epochs;
 use crate::http1::alarm::Alarms;
 use crate::http1::buffer::Buffers;
@@ -47,6 +48,7 @@ pub(crate) struct Limits {
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) epochs: Epochs,
+    pub(crate) access: Log,
     /// Cancelled when the proxy begins to drain.
     pub(crate) drain: CancellationToken,
     /// Places for connections. Each listener holds one for the next client.
@@ -89,12 +91,12 @@ impl Drop for Open<'_> {
 }
 
 impl Shared {
-    pub(crate) fn new(limits: Limits) -> Arc<Shared> {
+    pub(crate) fn new(limits: Limits, access: Log) -> Arc<Shared> {
         let epochs = Epochs::new(limits.threads);
         let connections = Arc::new(Semaphore::new(limits.connections));
         let (drain, started, open) = (CancellationToken::new(), Instant::now(), AtomicUsize::new(0));
         let (leaving, aborting) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Shared { limits, epochs, drain, connections, open, started, leaving, aborting })
+        Arc::new(Shared { limits, epochs, access, drain, connections, open, started, leaving, aborting })
     }
 
     /// From here on, clients are asked to go elsewhere; what they send is served all the same.

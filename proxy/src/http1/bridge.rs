@@ -53,12 +53,13 @@ impl Bridge {
         connection: &Connection,
         head: &RequestHead,
         framing: Framing,
+        record: &mut Record,
     ) -> Result<Bridge, Refusal> {
         let mut parts = parts(connection, head).ok_or(Refusal::BadHead("an invalid head"))?;
         let peer = HeaderValue::from_str(&connection.peer.text);
         let peer = peer.map_err(|_| Refusal::BadHead("no address"))?;
         let who = headers::Who { peer: &peer, trusted: connection.peer.trusted, worker: &connection.worker };
-        headers::request(&mut parts, &who, Wire::Http2).map_err(|bad| Refusal::BadHead(bad.0))?;
+        headers::request(&mut parts, &who, Wire::Http2, record).map_err(|bad| Refusal::BadHead(bad.0))?;
         Ok(Bridge { parts, framing, losses: 0 })
     }
 

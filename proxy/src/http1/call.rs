@@ -122,15 +122,17 @@ impl<'c> RawCall<'c> {
     }
 
     /// Writes the head for an endpoint, and says how the body passes.
-    fn write_head(&mut self, framing: Framing) {
+    fn write_head(&mut self, framing: Framing, record: &mut Record) {
         let worker = &self.connection.worker;
         let mut out = worker.buffers.head();
         let (id, parent) = (trace::request_id(worker), trace::parent(worker));
+        let parent = parent.as_ref().and_then(trace::Hex::text);
+        record.name(id.text(), parent);
         let onward = Onward {
             peer: &self.connection.peer.text,
             trusted: self.connection.peer.trusted,
             request_id: id.text(),
-            trace_parent: parent.as_ref().and_then(trace::Hex::text),
+            trace_parent: parent,
         };
         rewrite::request(&mut out, self.connection.client.inlet.bytes(), self.head, &onward);
         let body = match framing {
@@ -377,11 +379,18 @@ impl Call for RawCall<'_> {
         self.head.with(self.connection.client.inlet.bytes())
     }
 
-    fn prepare(&mut self, revision: &Revision) -> Result<(), Refusal> {
+    fn client(&self) -> &str {
+        &self.connection.peer.text
+    }
+
+    fn prepare(&mut self, revision: &Revision, record: &mut Record) -> Result<(), Refusal> {
         let framing = self.head.framing().map_err(Refusal::Unreadable)?;
         match revision.protocol {
-            Protocol::Http => self.write_head(framing),
-            Protocol::H2c => self.bridge = Some(Box::new(Bridge::new(self.connection, self.head, framing)?)),
+            Protocol::Http => self.write_head(framing, record),
+            Protocol::H2c => {
+                let bridge = Bridge::new(self.connection, self.head, framing, record)?;
+                self.bridge = Some(Box::new(bridge));
+            }
         }
         self.connection.client.inlet.consume(std::mem::take(&mut self.length));
         Ok(())

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use penstock_proxy_core::balance::Tick;
+use penstock_proxy_core::head::Head;
 use penstock_proxy_core::http1::request::{BadRequest, MAX_HEAD, RequestHead};
 use penstock_proxy_core::http1::{Parsed, may_be_complete};
 use tokio::net::TcpStream;
@@ -66,6 +67,27 @@ pub(crate) enum Next {
     Close,
     /// It ends, and the client may still be sending.
     Goodbye,
+}
+
+/// Of what can't be read nothing is known.
+struct NoHead;
+
+impl Head for NoHead {
+    fn method(&self) -> &str {
+        ""
+    }
+
+    fn path(&self) -> &str {
+        ""
+    }
+
+    fn query(&self) -> Option<&str> {
+        None
+    }
+
+    fn values<'a>(&'a self, _: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        std::iter::empty()
+    }
 }
 
 /// What a client sends.
@@ -142,6 +164,7 @@ impl Connection {
     /// Answers what is no request.
     async fn turn_away(&mut self, refusal: &Refusal) -> Next {
         let mut record = Record::begin(&self.worker, &self.lane);
+        record.describe(&NoHead, &self.peer.text);
         let mut out = self.worker.buffers.head();
         refusal.write(&mut out, &mut record, true, false);
         self.send(out).await;

@@ -17,3 +17,4 @@ mod http2;
 mod kube;
 mod reload;
 mod split;
+mod trail;

@@ -15,6 +15,8 @@ pub struct Proxy {
     pub first_line: String,
     pub admin: u16,
     log: Arc<Mutex<String>>,
+    /// Standard output after the first line.
+    output: Arc<Mutex<String>>,
 }
 
 impl Proxy {
@@ -39,14 +41,21 @@ impl Proxy {
         let log = Arc::<Mutex<String>>::default();
         collect(child.stderr.take().unwrap(), Arc::clone(&log));
         let mut first_line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first_line).unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut first_line).unwrap();
+        let output = Arc::<Mutex<String>>::default();
+        collect(stdout, Arc::clone(&output));
         let admin = first_line.split("http://127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next());
         let admin = admin.unwrap_or_else(|| panic!("no admin address: {first_line}{}", log.lock().unwrap()));
-        Proxy { child, admin: admin.parse().unwrap(), first_line, log }
+        Proxy { child, admin: admin.parse().unwrap(), first_line, log, output }
     }
 
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    pub fn output(&self) -> String {
+        self.output.lock().unwrap().clone()
     }
 
     pub fn status(&self) -> Status {
