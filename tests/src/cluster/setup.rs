@@ -19,8 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Installs Penstock as `penstock install` says, on a node of ours with the definitions of the Gateway API before it.
 pub async fn install(place: &Place) -> Result<()> {
     if place.node.is_some() {
-        let folder = std::env::var("CLUSTER_BIN").context("CLUSTER_BIN is not set")?;
-        kubectl(&["apply", "--server-side", "-f", &format!("{folder}/gateway-api")]).await?;
+        gateway_api().await?;
     } else if kubectl(&["get", "crd", "httproutes.gateway.networking.k8s.io"]).await.is_err() {
         bail!(
             "this cluster lacks the definitions of the Gateway API: install its standard channel, v1.5.1 or newer"
@@ -31,6 +30,13 @@ pub async fn install(place: &Place) -> Result<()> {
             .await?;
     kubectl::run(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(manifests)).await?;
     ready().await
+}
+
+/// Installs the definitions of the Gateway API on a node of ours.
+pub async fn gateway_api() -> Result<()> {
+    let folder = std::env::var("CLUSTER_BIN").context("CLUSTER_BIN is not set")?;
+    kubectl(&["apply", "--server-side", "-f", &format!("{folder}/gateway-api")]).await?;
+    Ok(())
 }
 
 /// Waits until a controller leads and another one stands by.
