@@ -4,7 +4,8 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Uri, Version, request, response};
+use http::{HeaderMap, Method, Uri, Version, request, response};
+use penstock_proxy_core::http1::target::is_host;
 
 use penstock_proxy_core::http1::field::Kind;
 
@@ -107,7 +108,16 @@ fn authority(parts: &request::Parts) -> Result<Option<HeaderValue>, BadHead> {
     if hosts.next().is_some() {
         return Err(BadHead("more than one Host header"));
     }
+    if parts.uri.path() == "*" && parts.method != Method::OPTIONS {
+        return Err(BadHead("an invalid target"));
+    }
+    if host.is_some_and(|host| !is_host(host.as_bytes())) {
+        return Err(BadHead("an invalid Host header"));
+    }
     if let Some(authority) = parts.uri.authority() {
+        if !is_host(authority.as_str().as_bytes()) {
+            return Err(BadHead("an invalid authority"));
+        }
         return HeaderValue::from_str(authority.as_str()).map(Some).map_err(|_| BadHead("invalid authority"));
     }
     match host {

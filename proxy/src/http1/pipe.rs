@@ -271,12 +271,12 @@ impl Pipe {
                 return Ok(true);
             }
             Piece::Trailers(count) => {
-                self.body = Body::Ended;
                 if with_trailers {
                     self.pass_trailers(from, count)?;
                 } else {
                     from.inlet.consume(count);
                 }
+                self.body = Body::Ended;
             }
             Piece::More => {}
             Piece::End => self.body = Body::Ended,

@@ -32,6 +32,8 @@ enum State {
     /// In a size.
     #[default]
     Size,
+    /// In blanks behind a size.
+    Blank,
     /// In an extension.
     Extension,
     /// After the CR of a size.
@@ -74,11 +76,16 @@ impl Chunks {
             State::End => return Ok(Piece::End),
             State::Trailers => return self.trailers(input),
             State::Data if !input.is_empty() => return Ok(self.take_data(input)),
-            State::Extension if !matches!(input.first(), None | Some(b'\r')) => {
+            State::Blank | State::Extension if !matches!(input.first(), None | Some(b'\r')) => {
                 return self.skip_extension(input);
             }
-            State::Size | State::SizeEnd | State::Data | State::DataCr | State::DataLf | State::Extension => {
-            }
+            State::Size
+            | State::SizeEnd
+            | State::Data
+            | State::DataCr
+            | State::DataLf
+            | State::Blank
+            | State::Extension => {}
         }
         let mut used = 0;
         while let Some(byte) = input.get(used).filter(|_| self.is_in_frame()) {
@@ -127,14 +134,19 @@ impl Chunks {
             State::End => false,
             State::Trailers => input.starts_with(b"\r\n"),
             State::Size => input.first().is_some_and(|b| !begins_extension(*b)),
-            State::Extension => input.first() == Some(&b'\r'),
+            State::Blank | State::Extension => input.first() == Some(&b'\r'),
             State::SizeEnd | State::Data | State::DataCr | State::DataLf => !input.is_empty(),
         }
     }
 
     fn is_in_frame(&self) -> bool {
         match self.state {
-            State::Size | State::SizeEnd | State::DataCr | State::DataLf | State::Extension => true,
+            State::Size
+            | State::SizeEnd
+            | State::DataCr
+            | State::DataLf
+            | State::Blank
+            | State::Extension => true,
             State::Data | State::Trailers | State::End => false,
         }
     }
@@ -143,7 +155,7 @@ impl Chunks {
         self.state = match (self.state, byte) {
             (State::Size, b'\r') if self.digits > 0 => State::SizeEnd,
             (State::Size, _) => return self.digit(byte),
-            (State::Extension, b'\r') => State::SizeEnd,
+            (State::Blank | State::Extension, b'\r') => State::SizeEnd,
             (State::SizeEnd, b'\n') => self.begin_chunk(),
             (State::DataCr, b'\r') => State::DataLf,
             (State::DataLf, b'\n') => State::Size,
@@ -181,13 +193,20 @@ impl Chunks {
         if self.digits == 0 {
             return Err(BadChunk("a chunk without a size"));
         }
-        self.state = State::Extension;
+        self.state = State::Blank;
         self.skip_extension(input)
     }
 
-    /// Up to the CR of the line, which is framing again.
+    /// Up to the CR of the line, which is framing again. Nothing but blanks comes before the semicolon.
     fn skip_extension(&mut self, input: &[u8]) -> Result<Piece, BadChunk> {
         let length = input.iter().position(|b| *b == b'\r').unwrap_or(input.len());
+        if self.state == State::Blank {
+            match input.iter().take(length).find(|b| !matches!(b, b' ' | b'\t')) {
+                Some(b';') => self.state = State::Extension,
+                Some(_) => return Err(BadChunk("a chunk size that is no number")),
+                None => {}
+            }
+        }
         let allowed = |b: &u8| matches!(b, b'\t' | b' '..=0x7e | 0x80..);
         if !input.iter().take(length).all(allowed) {
             return Err(BadChunk("an invalid byte in a chunk extension"));
@@ -237,8 +256,9 @@ pub fn trailers(section: &[u8]) -> Result<Vec<(&str, &[u8])>, BadChunk> {
     if !lines.filter(|line| !line.is_empty()).all(|line| line.ends_with(b"\r")) {
         return Err(BadChunk("trailers without CRLF"));
     }
-    let passes = |kind: Kind| matches!(kind, Kind::Other);
-    Ok(parsed.iter().filter(|h| passes(Kind::of(h.name.as_bytes()))).map(|h| (h.name, h.value)).collect())
+    let passes =
+        |name: &str| Kind::of(name.as_bytes()) == Kind::Other && !name.eq_ignore_ascii_case("trailer");
+    Ok(parsed.iter().filter(|h| passes(h.name)).map(|h| (h.name, h.value)).collect())
 }
 
 #[cfg(test)]
@@ -306,7 +326,7 @@ mod tests {
 
     #[test]
     fn trailers_that_frame_or_route_are_left_out() {
-        let text = "0\r\nx-sum: 7\r\nContent-Length: 5\r\nhost: a\r\nx-forwarded-for: b\r\nconnection: close\r\n\r\n";
+        let text = "0\r\nx-sum: 7\r\nContent-Length: 5\r\nTrailer: x\r\nhost: a\r\nx-forwarded-for: b\r\nconnection: close\r\n\r\n";
         let (passed, ..) = whole(text).unwrap();
         assert_eq!(passed, b"0\r\nx-sum: 7\r\n\r\n");
     }
@@ -329,6 +349,8 @@ mod tests {
             "5;a\nb\r\nhello",
             "5;\0\r\nhello",
             "1000000000000000\r\n",
+            "0 5\r\nhello",
+            "5 a\r\nhello",
             "0\r\nx\r\n\r\n",
             "0\r\n x: 1\r\n\r\n",
             "0\r\nx: 1\ny: 2\r\n\r\n",

@@ -73,7 +73,7 @@ pub fn request(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead, onward: &Onw
 pub fn response(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead, back: Back) {
     let fields = &head.fields;
     out.extend_from_slice(b"HTTP/1.1");
-    out.extend_from_slice(Span::new(b"HTTP/1.1".len(), head.first_field as usize).bytes(bytes));
+    status_line(out, Span::new(b"HTTP/1.1".len(), head.first_field as usize).bytes(bytes));
     let switches = head.status == 101;
     let no_length = matches!(head.status, 100..=199 | 204) || back.body != BodyGoes::AsItComes;
     let plain = !fields.facts.hop_by_hop && !no_length;
@@ -120,6 +120,17 @@ pub fn passing<'a>(bytes: &'a [u8], head: &'a ResponseHead) -> impl Iterator<Ite
         | Kind::TraceParent
         | Kind::RequestId => true,
     })
+}
+
+/// What follows the version. The blank before the reason is there even if there is no reason.
+fn status_line(out: &mut Vec<u8>, rest: &[u8]) {
+    match rest.strip_suffix(b"\r\n") {
+        Some(status) if status.len() == b" 200".len() => {
+            out.extend_from_slice(status);
+            out.extend_from_slice(b" \r\n");
+        }
+        Some(_) | None => out.extend_from_slice(rest),
+    }
 }
 
 fn request_line(out: &mut Vec<u8>, bytes: &[u8], head: &RequestHead) {

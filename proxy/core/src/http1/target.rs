@@ -53,7 +53,8 @@ fn absolute(whole: &[u8], span: Span) -> Result<Target, BadTarget> {
     let length = target[begin..].iter().position(|b| matches!(b, b'/' | b'?'));
     let end = length.map_or(target.len(), |length| begin + length);
     let authority = Span::new(span.start() + begin, span.start() + end);
-    if authority.bytes(whole).is_empty() || !is_host(authority.bytes(whole)) {
+    let host = authority.bytes(whole);
+    if matches!(host, [] | [b':', ..]) || !is_host(host) {
         return Err(BadTarget("an invalid authority in its target"));
     }
     Ok(parts(whole, Span::new(authority.end(), span.end()), Some(authority)))
