@@ -1,6 +1,8 @@
 //! HTTP/2 with prior knowledge, and gRPC over it.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,10 +17,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{Backend, Folder, Proxy, Shop, Split, free_port, wait_for};
 
-type Body = BoxBody<Bytes, Infallible>;
+pub type Body = BoxBody<Bytes, Infallible>;
 
 #[derive(Clone, Copy)]
-struct Spawn;
+pub struct Spawn;
 
 impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Spawn {
     fn execute(&self, future: F) {
@@ -27,7 +29,7 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Spawn 
 }
 
 /// Runs a test on a runtime that goes on in the background.
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
@@ -87,7 +89,7 @@ fn grpc(port: u16, body: Body) -> Request<Body> {
 }
 
 /// All traffic to an endpoint at `port`.
-fn shop(port: u16, app_protocol: &str) -> (Folder, Proxy, u16) {
+pub fn shop(port: u16, app_protocol: &str) -> (Folder, Proxy, u16) {
     let (folder, listen) = (Folder::new(), free_port());
     folder.endpoints_of("shop-v1", &[port], app_protocol);
     folder.route(&Split::new(1, 100, 0).port(listen));
@@ -302,7 +304,12 @@ fn a_drain_lets_streams_end() {
 #[test]
 fn a_connection_is_used_until_the_proxy_listens_no_more_and_loses_nothing() {
     let runtime = runtime();
-    let backend = runtime.block_on(server(|_| Response::new(full("v1"))));
+    let heard = Arc::<AtomicU64>::default();
+    let hears = Arc::clone(&heard);
+    let backend = runtime.block_on(server(move |_| {
+        hears.fetch_add(1, Ordering::SeqCst);
+        Response::new(full("v1"))
+    }));
     let (folder, listen) = (Folder::new(), free_port());
     folder.endpoints_of("shop-v1", &[backend], ", appProtocol: kubernetes.io/h2c");
     folder.route(&Split::new(1, 100, 0).port(listen));
@@ -315,7 +322,9 @@ fn a_connection_is_used_until_the_proxy_listens_no_more_and_loses_nothing() {
             match client.try_send_request(request).await {
                 Ok(response) => assert_eq!(response.status(), StatusCode::OK),
                 Err(mut error) => {
-                    assert!(error.take_message().is_some(), "sent, and then lost: {error:?}");
+                    // A GOAWAY without an error says as well that it was not taken (RFC 9113 section 6.8).
+                    let untaken = error.take_message().is_some() || format!("{error:?}").contains("NO_ERROR");
+                    assert!(untaken, "sent, and then lost: {error:?}");
                     return (served, leaving);
                 }
             }
@@ -327,5 +336,6 @@ fn a_connection_is_used_until_the_proxy_listens_no_more_and_loses_nothing() {
         }
     });
     assert!(served.1 > 10, "it is of use while the proxy goes: {served:?}");
+    assert_eq!(heard.load(Ordering::SeqCst), served.0, "nothing was taken and not answered");
     assert!(proxy.wait_exit().success());
 }

@@ -8,13 +8,30 @@
     reason = "a test that can't go on fails"
 )]
 
+mod answers;
+mod chunks;
 mod cut;
 mod drain;
+mod early;
+mod exchanges;
 mod faults;
+mod floods;
+mod framing;
+mod goodbyes;
 mod harness;
+mod heads;
+mod hops;
 mod http;
 mod http2;
+mod interim;
 mod kube;
+mod pressure;
 mod reload;
+mod replays;
 mod split;
+mod streams;
+mod targets;
 mod trail;
+mod trailers;
+mod translation;
+mod tunnels;

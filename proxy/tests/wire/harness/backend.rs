@@ -139,6 +139,7 @@ impl Accepting {
                         break;
                     }
                 }
+                drop(client);
                 closed.fetch_add(1, Ordering::SeqCst);
             });
         }

@@ -38,7 +38,7 @@ impl Response {
 /// One connection.
 pub struct Client {
     pub stream: TcpStream,
-    reader: BufReader<TcpStream>,
+    pub reader: BufReader<TcpStream>,
 }
 
 impl Client {

@@ -2,9 +2,13 @@
 
 pub mod apiserver;
 pub mod backend;
+pub mod cases;
 pub mod folder;
+pub mod frames;
 pub mod message;
 pub mod proxy;
+pub mod strict;
+pub mod tape;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,6 +19,7 @@ pub use backend::{Backend, Hole};
 pub use folder::{Folder, Split};
 pub use message::{Client, Response, get};
 pub use proxy::Proxy;
+pub use tape::Rig;
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -28,6 +33,18 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(begun.elapsed() < PATIENCE, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// How many connections to a port of this machine are open in both directions, as the kernel of the side that opened
+/// them knows: under load, the word that the other side has closed takes its time.
+pub fn open_to(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let remote = format!(":{port:04X}");
+    let is_open = |line: &&str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        matches!(words[..], [_, _, to, "01", ..] if to.ends_with(&remote))
+    };
+    table.lines().filter(is_open).count()
 }
 
 /// A port that nobody listens on, and that the system gives to nobody who asks for any.
