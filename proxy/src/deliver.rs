@@ -101,6 +101,10 @@ pub(crate) async fn deliver<C: Call>(
                 pass_over(worker, record, &endpoint, io::ErrorKind::TimedOut);
                 return Err(Refusal::Lost(cause));
             }
+            Failed::NotTaken(error) if is_ours(&error) => {
+                worker.shed();
+                return Err(Refusal::Overload);
+            }
             Failed::NotTaken(error) => {
                 tried.push(address);
                 pass_over(worker, record, &endpoint, error.kind());
@@ -147,6 +151,13 @@ pub(crate) fn is_cut_off(error: &(dyn Error + 'static)) -> bool {
         kind,
         io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable
     )
+}
+
+/// Whether this machine has no room for another connection: too many open files (24, or 23 in the whole system), no
+/// memory, no free port. That says nothing about the endpoint.
+fn is_ours(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
+        || matches!(error.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::AddrNotAvailable)
 }
 
 /// Whether not to wait long for a connection, because there is another endpoint to try.

@@ -9,6 +9,7 @@
 mod access;
 mod admin;
 mod answer;
+mod begun;
 mod board;
 mod body;
 mod config;

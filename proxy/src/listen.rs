@@ -1,11 +1,13 @@
 //! The threads of the data plane: accept connections and serve requests on them.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -17,11 +19,13 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::begun::Begun;
 use crate::exchange::exchange;
 use crate::forward::{Forward, Stage};
 use crate::http1;
 use crate::http1::connection::Peer;
 use crate::http1::porch::Porch;
+use crate::http1::side::Side;
 use crate::lane::Lane;
 use crate::runtime::{self, LocalExecutor};
 use crate::worker::{Shared, Worker};
@@ -126,20 +130,27 @@ async fn next(
 async fn serve(stream: TcpStream, lane: Arc<Lane>, worker: Rc<Worker>, listener: Listener) {
     let shared = Arc::clone(&worker.shared);
     let _open = shared.open_connection();
+    let Some(peer) = peer(&stream, &worker) else { return };
+    let mut client = Side::new(stream, &worker.buffers);
     let version = tokio::select! {
-        version = timeout(HEAD_TIMEOUT, version(&stream)) => version,
+        version = timeout(HEAD_TIMEOUT, version(&mut client)) => version,
         () = late(&listener.stop) => return,
     };
-    let Ok(Ok(version)) = version else { return };
-    let Some(peer) = peer(&stream, &worker) else { return };
     match version {
-        Version::Http1 => http1::connection::serve(stream, lane, worker, peer, listener.porch).await,
-        Version::Http2 => Box::pin(serve_http2(stream, lane, worker, peer, listener.stop)).await,
+        Ok(Ok(Version::Http1)) => {
+            http1::connection::serve(client, lane, worker, peer, listener.porch).await;
+        }
+        Ok(Ok(Version::Http2)) => {
+            let first = Bytes::copy_from_slice(client.inlet.bytes());
+            let begun = Begun { first, stream: client.stream };
+            Box::pin(serve_http2(begun, lane, worker, peer, listener.stop)).await;
+        }
+        Ok(Err(_)) | Err(_) => {}
     }
 }
 
 async fn serve_http2(
-    stream: TcpStream,
+    stream: Begun,
     lane: Arc<Lane>,
     worker: Rc<Worker>,
     peer: Peer,
@@ -189,16 +200,16 @@ async fn late(stop: &CancellationToken) {
     sleep(LATECOMERS).await;
 }
 
-/// Looks at the first bytes without taking them: no method of HTTP/1 begins as HTTP/2's preface does.
-async fn version(stream: &TcpStream) -> io::Result<Version> {
-    let mut start = [0; 4];
+/// Looks at the first bytes: no method of HTTP/1 begins as HTTP/2's preface does.
+async fn version(client: &mut Side) -> io::Result<Version> {
     loop {
-        let read = stream.peek(&mut start).await?;
-        match &start[..read] {
-            b"PRI " => return Ok(Version::Http2),
-            b"" => return Err(io::ErrorKind::UnexpectedEof.into()),
+        match client.inlet.bytes() {
+            [b'P', b'R', b'I', b' ', ..] => return Ok(Version::Http2),
             some if !b"PRI ".starts_with(some) => return Ok(Version::Http1),
-            _ => sleep(Duration::from_millis(2)).await,
+            _ => {}
+        }
+        if poll_fn(|cx| client.poll_fill(cx, false)).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
 }

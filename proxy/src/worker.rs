@@ -183,6 +183,11 @@ impl Worker {
         self.kept.forget(address);
     }
 
+    /// Closes what is kept without need.
+    pub(crate) fn shed(&self) {
+        self.kept.shed();
+    }
+
     /// Closes connections that have been idle for too long.
     pub(crate) fn sweep(&self) {
         self.pool.sweep();

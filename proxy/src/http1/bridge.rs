@@ -190,6 +190,7 @@ impl Bridged {
         let mut passing = Passing { call, incoming, giver, goes, last: ended, over: false };
         let end = poll_fn(|cx| passing.poll(cx)).await;
         let last = passing.last.take();
+        call.connection.worker.now();
         if end.is_ok() && grpc && grpc::is_failure(last.as_ref()) {
             record.blame(Culprit::Upstream);
         }

@@ -10,7 +10,6 @@ use penstock_proxy_core::balance::Tick;
 use penstock_proxy_core::head::Head;
 use penstock_proxy_core::http1::request::{BadRequest, MAX_HEAD, RequestHead};
 use penstock_proxy_core::http1::{Parsed, may_be_complete};
-use tokio::net::TcpStream;
 
 use crate::exchange::exchange;
 use crate::http1::alarm::{Alarm, NEVER};
@@ -103,17 +102,11 @@ enum Heard {
 }
 
 /// Serves a client until its connection ends.
-pub(crate) async fn serve(
-    stream: TcpStream,
-    lane: Arc<Lane>,
-    worker: Rc<Worker>,
-    peer: Peer,
-    porch: Rc<Porch>,
-) {
+pub(crate) async fn serve(client: Side, lane: Arc<Lane>, worker: Rc<Worker>, peer: Peer, porch: Rc<Porch>) {
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let alarm = worker.alarms.alarm(waker);
     let seat = porch.enter(alarm.bell());
-    let client = Side::new(stream, &worker.buffers);
+    worker.now();
     Connection { worker, lane, client, peer, alarm, seat, served: false }.run().await;
 }
 

@@ -18,6 +18,6 @@ mod pipe;
 pub(crate) mod porch;
 mod pour;
 mod relay;
-mod side;
+pub(crate) mod side;
 mod tunnel;
 pub(crate) mod upstream;

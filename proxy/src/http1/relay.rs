@@ -30,9 +30,12 @@ pub(crate) async fn relay(call: &mut RawCall<'_>, answer: RawAnswer, record: Rec
     call.connection.worker.give_answer(head);
     upstream.side.inlet.consume(length);
     call.down.begin(body);
-    let mut relay = Relay { call, stall_at: NEVER };
+    let mut relay = Relay { call, stall_at: NEVER, waited: false };
     relay.call.connection.alarm.set(NEVER);
     let end = poll_fn(|cx| relay.poll(cx, &mut upstream.side)).await;
+    if relay.waited {
+        call.connection.worker.now();
+    }
     match end {
         Ok(()) => {
             record.finish();
@@ -72,6 +75,8 @@ struct Relay<'r, 'c> {
     call: &'r mut RawCall<'c>,
     /// When a client that neither takes nor sends is given up.
     stall_at: Tick,
+    /// Time has passed.
+    waited: bool,
 }
 
 impl Relay<'_, '_> {
@@ -100,6 +105,7 @@ impl Relay<'_, '_> {
 
     /// Looks after a client that hangs up, or does not move.
     fn watch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Culprit>> {
+        self.waited = true;
         let call = &mut *self.call;
         let client = &mut call.connection.client;
         while (call.up.is_read() || call.up_stopped) && !client.ended && client.inlet.has_room() {

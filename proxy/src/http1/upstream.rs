@@ -140,6 +140,11 @@ impl Kept {
         self.0.borrow_mut().remove(&address);
     }
 
+    /// Closes all.
+    pub(crate) fn shed(&self) {
+        self.0.borrow_mut().clear();
+    }
+
     /// Closes those that have not been used for long, or have died.
     pub(crate) fn sweep(&self, now: Tick) {
         self.0.borrow_mut().retain(|_, idle| {
