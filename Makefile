@@ -43,7 +43,7 @@ charts: ## the chart, its alerts and dashboards, on a whole Kubernetes (as root)
 	@tests/charts/run $(if $(RECORD),--record)
 
 .PHONY: bench
-bench: ## the judge, the split, and the proxy beside its peers: docs/benchmarks.md (20 minutes)
+bench: ## the judge, the split, and the proxy beside its peers: docs/benchmarks.md (15 minutes)
 	@cargo bench --profile fast -p penstock-core --bench judge
 	@cargo bench --profile fast -p penstock-proxy --bench split
 	@tests/bench/run proxy $(if $(QUICK),--quick,--document docs/benchmarks.md)

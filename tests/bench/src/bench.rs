@@ -12,6 +12,8 @@ use crate::machine::Machine;
 use crate::peers::Wanted;
 use crate::place::Place;
 
+/// What costs our proxy something and is off unless asked for.
+const FEATURES: [&str; 2] = ["--access-log=sampled:100", "--begin-traces=unsampled"];
 /// Connections that a proxy has room for where few are needed.
 const FEW_CONNECTIONS: usize = 4096;
 
@@ -20,8 +22,8 @@ const FEW_CONNECTIONS: usize = 4096;
 pub(crate) struct Tools {
     pub(crate) penstock: PathBuf,
     pub(crate) envoy: PathBuf,
-    /// Whether our proxy can write an access log.
-    pub(crate) access_log: bool,
+    /// Options of our proxy that turn features on, of those that it has.
+    pub(crate) features: Vec<&'static str>,
     /// Name and version of each.
     pub(crate) versions: Vec<String>,
 }
@@ -38,7 +40,7 @@ impl Effort {
     /// Two minutes in all.
     pub(crate) const QUICK: Effort = Effort { rounds: 1, time: Duration::from_secs(1) };
     /// For figures to be published.
-    pub(crate) const FULL: Effort = Effort { rounds: 5, time: Duration::from_secs(3) };
+    pub(crate) const FULL: Effort = Effort { rounds: 5, time: Duration::from_secs(2) };
 }
 
 /// All that a measurement needs.
@@ -71,7 +73,9 @@ impl Tools {
             said("h2load".as_ref(), &["--version"])?,
         ];
         let versions = versions.iter().map(|text| version(text)).collect();
-        Ok(Tools { access_log: help.contains("--access-log"), penstock, envoy, versions })
+        let has = |feature: &&&str| feature.split('=').next().is_some_and(|option| help.contains(option));
+        let features = FEATURES.iter().filter(has).copied().collect();
+        Ok(Tools { features, penstock, envoy, versions })
     }
 }
 

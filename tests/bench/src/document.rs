@@ -26,10 +26,7 @@ fn machine(bench: &Bench, took: Duration) -> String {
     let Effort { rounds, time } = bench.effort;
     let mut facts = bench.machine.facts();
     facts.push(bench.tools.versions.join(" · "));
-    facts.push(format!(
-        "the access log of penstock-proxy: {}",
-        if bench.tools.access_log { "1 in 100" } else { "it has none" }
-    ));
+    facts.push(format!("penstock-proxy runs with `{}`", bench.tools.features.join(" ")));
     facts.push(format!(
         "rounds: {rounds} of {} s each, {} minutes in all",
         time.as_secs(),

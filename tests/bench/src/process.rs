@@ -13,6 +13,14 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long a program may take to end before it is killed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Memory of a program, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Memory {
+    pub(crate) resident: u64,
+    /// Of it what is not read from files: the program's own code is.
+    pub(crate) data: u64,
+}
+
 /// One running program and its children.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -51,12 +59,16 @@ impl Process {
         Ok(Duration::from_secs_f64(ticks as f64 / clock_ticks_per_second() as f64))
     }
 
-    /// Bytes in memory: those of the largest process, and what its relatives have of their own.
-    pub(crate) fn memory(&self) -> Result<u64> {
-        let mut all: Vec<(u64, u64)> = self.pids().into_iter().map(resident).collect::<Result<_>>()?;
-        all.sort_unstable();
-        let largest = all.pop().map_or(0, |(resident, _)| resident);
-        Ok(largest + all.into_iter().map(|(_, own)| own).sum::<u64>())
+    /// What is in memory: all of the largest process, and what its relatives have of their own.
+    pub(crate) fn memory(&self) -> Result<Memory> {
+        let mut all: Vec<Pages> = self.pids().into_iter().map(Pages::of).collect::<Result<_>>()?;
+        all.sort_unstable_by_key(|pages| pages.resident);
+        let Some(largest) = all.pop() else { return Ok(Memory::default()) };
+        let own = |figure: fn(&Pages) -> u64| all.iter().map(figure).sum::<u64>();
+        Ok(Memory {
+            resident: largest.resident + own(|pages| pages.own),
+            data: largest.anonymous + own(|pages| pages.own.min(pages.anonymous)),
+        })
     }
 
     /// Sends a signal to it.
@@ -105,14 +117,24 @@ fn ticks(pid: u32) -> Result<u64> {
     Ok(field(11)? + field(12)?)
 }
 
-/// All of a process's memory, and what is its own.
-fn resident(pid: u32) -> Result<(u64, u64)> {
-    let text =
-        fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).context("a measured process is gone")?;
-    let sum = |wanted: &[&str]| -> u64 {
-        let lines = text.lines().filter(|line| wanted.iter().any(|name| line.starts_with(name)));
-        let kib = lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-        kib.sum::<u64>() << 10
-    };
-    Ok((sum(&["Rss:"]), sum(&["Private_Clean:", "Private_Dirty:"])))
+/// Memory of one process, in bytes (/proc/PID/smaps_rollup, proc(5)).
+#[derive(Clone, Copy, Debug)]
+struct Pages {
+    resident: u64,
+    own: u64,
+    anonymous: u64,
+}
+
+impl Pages {
+    fn of(pid: u32) -> Result<Pages> {
+        let text =
+            fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).context("a measured process is gone")?;
+        let sum = |wanted: &[&str]| -> u64 {
+            let lines = text.lines().filter(|line| wanted.iter().any(|name| line.starts_with(name)));
+            let kib = lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+            kib.sum::<u64>() << 10
+        };
+        let own = sum(&["Private_Clean:", "Private_Dirty:"]);
+        Ok(Pages { resident: sum(&["Rss:"]), own, anonymous: sum(&["Anonymous:"]) })
+    }
 }

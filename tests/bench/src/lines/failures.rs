@@ -28,11 +28,12 @@ const NOTICE: Duration = Duration::from_millis(100);
 
 /// Measures all of it.
 pub(crate) async fn measure(bench: &Bench) -> Result<Section> {
-    let about = "32 clients in a closed loop; each answer has to have status 200 and its whole body. Keep-alive race: backends \
-                 close each connection after its 50th answer without having said so. Reload: the weights change every 50 ms. \
-                 Removal: endpoints leave the slice, and 100 ms later the backend closes its port and its connections. Drain: \
-                 SIGTERM; clients use the connections that they have until told to close. Restart: a second proxy with the same \
-                 configuration starts beside the first, which gets SIGTERM a second later.";
+    let about = "32 clients in a closed loop; each answer has to have status 200 and its whole body. Keep-alive \
+                 race: backends close each connection a millisecond after its 50th answer, without having said \
+                 so and without reading on. Reload: the weights change every 50 ms. Removal: endpoints leave the \
+                 slice, and 100 ms later the backend closes its port and its connections. Drain: SIGTERM; \
+                 clients use the connections that they have until told to close. Restart: a second proxy with \
+                 the same configuration starts beside the first, which gets SIGTERM a second later.";
     let mut section = Section::new("Failed requests", about, &["", "", "failed"]);
     for name in Name::PROXIES {
         let tally = race(bench, name).await;

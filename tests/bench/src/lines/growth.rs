@@ -40,8 +40,9 @@ struct Size {
 
 /// Measures our proxy with each size.
 pub(crate) async fn measure(bench: &Bench) -> Result<Section> {
-    let about = "penstock-proxy alone, HTTP/1.1, bodies of 100 bytes, 32 busy connections; further connections are open and idle. Rollouts \
-                 have a port and a table each; endpoints are addresses of 127.0.0.0/8.";
+    let about = "penstock-proxy alone, HTTP/1.1, bodies of 100 bytes, 32 busy connections; further connections \
+                 are open and idle. Rollouts have a port and a table each; endpoints are addresses of \
+                 127.0.0.0/8.";
     let mut section = Section::new("Growth", about, &["", "per second", "per core", "beside the smallest"]);
     for (what, sizes) in [("Rollouts", tables(bench).await?), ("endpoints", endpoints(bench).await?)] {
         let change = rounds(bench, sizes, &mut section).await?;

@@ -13,6 +13,7 @@ use crate::load::server::{Manners, Server};
 use crate::load::{crowd, wrk};
 use crate::numbers::bytes;
 use crate::peers::{self, Name, Proxy, Wanted};
+use crate::process::Memory;
 use crate::table::{Goal, Section};
 
 const IDLE: usize = 10_000;
@@ -25,11 +26,11 @@ const ROOM: usize = 12_000;
 const REST: Duration = Duration::from_millis(1500);
 const LOAD: Duration = Duration::from_secs(2);
 
-/// In bytes; connections: for each.
+/// Connections: bytes for each.
 #[derive(Clone, Copy, Debug)]
-struct Memory {
-    idle: u64,
-    load: u64,
+struct Measured {
+    idle: Memory,
+    load: Memory,
     idle_connection: f64,
     active_connection: f64,
 }
@@ -41,22 +42,18 @@ pub(crate) async fn measure(bench: &Bench) -> Result<Section> {
         bail!("a process may have {files} open files, {ROOM} are needed");
     }
     let about = format!(
-        "Resident memory; pages that a proxy's processes share are counted once. Idle: just started. Under load: wrk with 32 connections. Idle \
-         connection: {IDLE} that have had one answer each. Active connection: {ACTIVE} with a request under way, of whose \
-         body of 32 KiB one half has come. nginx reserves memory for all connections that it may have: few for the first \
-         two columns, {ROOM} for the others."
+        "Resident memory; pages that a proxy's processes share are counted once; in brackets what is not read \
+         from files, as a program's code is. Idle: just started. Under load: wrk with 32 connections. Idle \
+         connection: {IDLE} that have had one answer each. Active connection: {ACTIVE} with a request under way, \
+         of whose body of 32 KiB one half has come. nginx reserves memory for all connections that it may have: \
+         few for the first two columns, {ROOM} for the others."
     );
     let columns = ["", "idle", "under load", "an idle connection", "an active connection"];
     let mut section = Section::new("Memory", &about, &columns);
     for name in Name::PROXIES {
         let memory = one(bench, name).await;
         let cells = match &memory {
-            Ok(m) => vec![
-                bytes(m.idle as f64),
-                bytes(m.load as f64),
-                bytes(m.idle_connection),
-                bytes(m.active_connection),
-            ],
+            Ok(m) => vec![both(m.idle), both(m.load), bytes(m.idle_connection), bytes(m.active_connection)],
             Err(error) => vec![format!("failed: {error:#}")],
         };
         say(&format!("  {:<9} {}", name.words(), cells.join(", ")));
@@ -68,7 +65,11 @@ pub(crate) async fn measure(bench: &Bench) -> Result<Section> {
     Ok(section)
 }
 
-fn goals(memory: Result<Memory>) -> Vec<Goal> {
+fn both(memory: Memory) -> String {
+    format!("{} ({})", bytes(memory.resident as f64), bytes(memory.data as f64))
+}
+
+fn goals(memory: Result<Measured>) -> Vec<Goal> {
     let memory = match memory {
         Ok(memory) => memory,
         Err(error) => return vec![Goal::without("memory", "", &format!("{error:#}"))],
@@ -78,14 +79,14 @@ fn goals(memory: Result<Memory>) -> Vec<Goal> {
         Goal::new(what, &format!("≤ {}", bytes(most).replace(".0", "")), bytes(measured), measured <= most)
     };
     vec![
-        goal("memory, idle", 5.0 * mib, memory.idle as f64),
-        goal("memory, under load", 10.0 * mib, memory.load as f64),
+        goal("memory, idle", 5.0 * mib, memory.idle.resident as f64),
+        goal("memory, under load", 10.0 * mib, memory.load.resident as f64),
         goal("memory of an idle connection", 4.0 * kib, memory.idle_connection),
         goal("memory of an active connection", 16.0 * kib, memory.active_connection),
     ]
 }
 
-async fn one(bench: &Bench, name: Name) -> Result<Memory> {
+async fn one(bench: &Bench, name: Name) -> Result<Measured> {
     let mut proxy = peers::start(bench, name, bench.wanted()).await?;
     sleep(REST).await;
     let idle = proxy.process.memory()?;
@@ -94,11 +95,11 @@ async fn one(bench: &Bench, name: Name) -> Result<Memory> {
     drop(proxy);
     let idle_connection = idle_connection(bench, name).await?;
     let active_connection = active_connection(bench, name).await?;
-    Ok(Memory { idle, load, idle_connection, active_connection })
+    Ok(Measured { idle, load, idle_connection, active_connection })
 }
 
 /// The most that was seen.
-async fn under_load(bench: &Bench, proxy: &Proxy) -> Result<u64> {
+async fn under_load(bench: &Bench, proxy: &Proxy) -> Result<Memory> {
     let plan = wrk::Plan {
         to: proxy.doors.http1,
         path: "/",
@@ -108,11 +109,14 @@ async fn under_load(bench: &Bench, proxy: &Proxy) -> Result<u64> {
     };
     let load = wrk::run(&bench.place, plan);
     tokio::pin!(load);
-    let mut most = 0;
+    let mut most = Memory::default();
     loop {
         tokio::select! {
             done = &mut load => return done.map(|_| most),
-            () = sleep(Duration::from_millis(100)) => most = most.max(proxy.process.memory()?),
+            () = sleep(Duration::from_millis(100)) => {
+                let now = proxy.process.memory()?;
+                most = if now.resident > most.resident { now } else { most };
+            }
         }
     }
 }
@@ -128,7 +132,7 @@ async fn idle_connection(bench: &Bench, name: Name) -> Result<f64> {
     if connections.iter().any(Connection::is_closed) {
         bail!("it has closed idle connections");
     }
-    Ok(after.saturating_sub(before) as f64 / IDLE as f64)
+    Ok(after.resident.saturating_sub(before.resident) as f64 / IDLE as f64)
 }
 
 async fn active_connection(bench: &Bench, name: Name) -> Result<f64> {
@@ -162,5 +166,5 @@ async fn active_connection(bench: &Bench, name: Name) -> Result<f64> {
             bail!("an answer of {} bytes", answer.body.len());
         }
     }
-    Ok(after.saturating_sub(before) as f64 / ACTIVE as f64)
+    Ok(after.resident.saturating_sub(before.resident) as f64 / ACTIVE as f64)
 }

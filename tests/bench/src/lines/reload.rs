@@ -83,9 +83,10 @@ fn logged(said: &str, generation: u64) -> Result<f64> {
 
 fn section(quiet: &Latencies, busy: &Latencies, took: &[f64]) -> Section {
     let about = format!(
-        "{} Rollouts with {} endpoints in one folder; every {} ms one file is replaced, that of the Rollout under load every \
-         second time, while {} requests a second come in an open loop. The reload takes from the new file to the table in \
-         effect, the reading of the file included. A slow request takes more than {} ms.",
+        "{} Rollouts with {} endpoints in one folder; every {} ms one file is replaced, that of the Rollout \
+         under load every second time, while {} requests a second come in an open loop. The reload takes from \
+         the new file to the table in effect, the reading of the file included. A slow request takes more than \
+         {} ms.",
         whole(ROLLOUTS as f64),
         whole(2.0 * ROLLOUTS as f64),
         PAUSE.as_millis(),

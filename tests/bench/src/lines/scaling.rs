@@ -50,12 +50,12 @@ pub(crate) async fn measure(bench: &Bench) -> Result<Section> {
 
 fn section(apart: bool, one: &[Round], two: &[Round]) -> Section {
     let about = if apart {
-        "64 connections; clients and backends on cores of their own. Scaling: requests per second of two threads to those \
-         of one."
+        "64 connections; clients and backends on cores of their own. Scaling: requests per second of two threads \
+         to those of one."
     } else {
-        "64 connections; clients and backends share both cores with the proxy, so requests per second can't double. Scaling: \
-         what two seconds of CPU time are enough for with two threads at work at the same time, to what one second is enough \
-         for with one."
+        "64 connections; clients and backends share both cores with the proxy, so requests per second can't \
+         double. Scaling: what two seconds of CPU time are enough for with two threads at work at the same time, \
+         to what one second is enough for with one."
     };
     let mut section =
         Section::new("From one core to two", about, &["", "per second", "per core", "cores used"]);

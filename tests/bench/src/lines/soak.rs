@@ -52,7 +52,8 @@ pub(crate) async fn run(bench: &Bench, minutes: u64) -> Result<ExitCode> {
         failed = watch(&mut config, rollout.clone(), &process, &watched) => return Err(failed.err().context("the watch has ended")?),
     };
     process.check()?;
-    verdict(requests, config.generation(), &watched.take())
+    let watched = watched.take();
+    verdict(requests, watched.len(), &watched)
 }
 
 /// Sends requests, and gives up at the first that fails. How many there were.
@@ -85,7 +86,7 @@ async fn watch(
         seconds.tick().await;
         rollout.canary = (rollout.canary + 10) % 100;
         let generation = config.write(&rollout)?;
-        let memory = process.memory()?;
+        let memory = process.memory()?.resident;
         watched.borrow_mut().push(memory);
         if generation % SHOWN == 0 {
             let seconds = begun.elapsed().as_secs();
@@ -99,7 +100,7 @@ async fn watch(
     }
 }
 
-fn verdict(requests: u64, reloads: u64, memory: &[u64]) -> Result<ExitCode> {
+fn verdict(requests: u64, reloads: usize, memory: &[u64]) -> Result<ExitCode> {
     let third = memory.len().div_ceil(3).max(1);
     let most = |part: &[u64]| part.iter().copied().max().unwrap_or(0);
     let (first, last) =

@@ -23,9 +23,10 @@ const WEIGHTS: [u8; 3] = [10, 25, 37];
 pub(crate) async fn measure(bench: &Bench) -> Result<Section> {
     let requests = if bench.effort.rounds > Effort::QUICK.rounds { 20_000 } else { 4_000 };
     let about = format!(
-        "Requests one after the other over {CONNECTIONS} connections in turn, to a proxy with two threads, once without reloads, and once \
-         with a new generation of the same weights each {} ms: how far the canary's share of any {} consecutive requests is from its weight. \
-         (The other way, many threads at once on one counter with random weights, is `cargo bench -p penstock-proxy --bench split`.)",
+        "Requests one after the other over {CONNECTIONS} connections in turn, to a proxy with two threads, once \
+         without reloads, and once with a new generation of the same weights each {} ms: how far the canary's \
+         share of any {} consecutive requests is from its weight. (The other way, many threads at once on one \
+         counter with random weights, is `cargo bench -p penstock-proxy --bench split`.)",
         RELOADS.as_millis(),
         whole(WINDOW as f64)
     );

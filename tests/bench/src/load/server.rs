@@ -3,13 +3,18 @@
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
+/// From the last answer to the end of its connection, of which nothing was said: whoever sends a request meanwhile
+/// loses it.
+const SILENCE: Duration = Duration::from_millis(1);
 /// Longest request.
 const MAX_REQUEST: usize = 16 << 10;
 
@@ -107,7 +112,11 @@ async fn serve(mut stream: TcpStream, shared: Rc<Shared>) {
                 return;
             }
             answers += 1;
-            if answers == shared.manners.get().answers || *leaving.borrow() {
+            if answers == shared.manners.get().answers {
+                sleep(SILENCE).await;
+                return;
+            }
+            if *leaving.borrow() {
                 return;
             }
         }

@@ -1,5 +1,5 @@
 //! penstock-proxy, with all of its features on: a table of 20 Rollouts, a rule that matches a header, a sticky key, a
-//! timeout, metrics, and a sampled access log if the program has one.
+//! timeout, metrics, trace headers and a sampled access log.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -18,7 +18,6 @@ use crate::process::Process;
 pub(crate) const ROLLOUTS: usize = 20;
 /// As Kubernetes divides endpoints into slices.
 const SLICE: usize = 100;
-const SAMPLED_LOG: [&str; 2] = ["--access-log", "sampled:100"];
 
 /// One Rollout with two revisions.
 #[derive(Clone, Debug)]
@@ -71,11 +70,6 @@ impl Config {
         Ok(self.generation)
     }
 
-    /// How often something was written.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
-    }
-
     /// Starts a proxy that reads it.
     pub(crate) fn start(&self, bench: &Bench, options: &Options) -> Result<Process> {
         let admin = format!("127.0.0.1:{}", port()?);
@@ -86,9 +80,7 @@ impl Config {
         let plain =
             ["--admin", &admin, "--threads", &threads, "--drain-delay", &delay, "--drain-timeout", "10s"];
         arguments.extend(plain.map(Into::into));
-        if bench.tools.access_log {
-            arguments.extend(SAMPLED_LOG.map(Into::into));
-        }
+        arguments.extend(bench.tools.features.iter().map(Into::into));
         let arguments: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
         let log = self.folder.join(format!("log-{}", port()?));
         Process::start(&bench.tools.penstock, &arguments, &options.cores, log)
