@@ -62,12 +62,18 @@ impl Config {
     /// Writes a Rollout whole, with a new generation, which is returned.
     pub(crate) fn write(&mut self, rollout: &Rollout) -> Result<u64> {
         self.generation += 1;
+        self.rewrite(rollout)?;
+        Ok(self.generation)
+    }
+
+    /// Writes it with the generation of before: the split is the same, other things may not be.
+    pub(crate) fn rewrite(&self, rollout: &Rollout) -> Result<()> {
         let text = text(rollout, self.generation);
         let (routes, name) = (self.folder.join("routes"), &rollout.name);
         let draft = routes.join(format!(".{name}"));
         fs::write(&draft, text)?;
         fs::rename(draft, routes.join(format!("{name}.yaml")))?;
-        Ok(self.generation)
+        Ok(())
     }
 
     /// Starts a proxy that reads it.
