@@ -71,7 +71,7 @@ impl HttpBody for Streamed {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        let frame = ready!(poll_frame(&mut self.incoming, cx));
         match &frame {
             None => self.end(None),
             Some(Err(_)) => self.cut(),
@@ -79,7 +79,7 @@ impl HttpBody for Streamed {
             Some(Ok(_)) if self.incoming.is_end_stream() => self.end(None),
             Some(Ok(_)) => {}
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -165,6 +165,18 @@ enum Source {
 /// Why a body is not whole.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
+/// The next frame of a body of HTTP/2. A reset that names no error is an end for hyper; it is none of a body that has
+/// not been whole before (RFC 9113 section 8.1).
+pub(crate) fn poll_frame(
+    incoming: &mut Incoming,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+        None if !incoming.is_end_stream() => Poll::Ready(Some(Err("a reset before its end".into()))),
+        frame => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
+    }
+}
+
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming) -> RequestBody {
         if incoming.is_end_stream() {
@@ -207,7 +219,7 @@ impl HttpBody for RequestBody {
             }
             Source::Incoming(incoming) => incoming,
         };
-        let polled = Pin::new(&mut *incoming).poll_frame(cx);
+        let polled = poll_frame(incoming, cx);
         this.progress.0.set(match &polled {
             Poll::Pending => Upload::Awaited,
             Poll::Ready(None) => Upload::Ended,
@@ -215,7 +227,7 @@ impl HttpBody for RequestBody {
             Poll::Ready(Some(Ok(_))) if incoming.is_end_stream() => Upload::Ended,
             Poll::Ready(Some(Ok(_))) => Upload::Held,
         });
-        polled.map_err(Into::into)
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::Write;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll};
 
 use http::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
@@ -17,7 +17,7 @@ use penstock_proxy_core::http1::framing::Framing;
 use penstock_proxy_core::http1::request::RequestHead;
 use penstock_proxy_core::http1::rewrite::line;
 
-use crate::body::RequestBody;
+use crate::body::{RequestBody, poll_frame};
 use crate::deliver::{Failed, MAX_LOSSES};
 use crate::exchange::To;
 use crate::http1::alarm::NEVER;
@@ -273,7 +273,7 @@ impl Passing<'_, '_> {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Culprit::Client)),
                 Poll::Pending => return self.watch(cx),
             }
-            match Pin::new(&mut self.incoming).poll_frame(cx) {
+            match poll_frame(&mut self.incoming, cx) {
                 Poll::Ready(Some(Ok(frame))) => self.push(frame),
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Culprit::Upstream)),
                 Poll::Ready(None) => self.end(),

@@ -12,7 +12,7 @@ use penstock_proxy_core::http1::field::Kind;
 use penstock_proxy_core::http1::rewrite::line;
 use tokio::io::AsyncWrite;
 
-use crate::body::Upload;
+use crate::body::{Upload, poll_frame};
 use crate::http1::side::Side;
 
 /// Up to this length, data is copied behind what comes before it, to be written at once.
@@ -98,7 +98,7 @@ impl Pour {
                 ready!(self.poll_write(cx, to)).map_err(Stopped::Endpoint)?;
             }
             let Some(incoming) = &mut self.incoming else { return Poll::Ready(Ok(())) };
-            let frame = Pin::new(incoming).poll_frame(cx);
+            let frame = poll_frame(incoming, cx);
             self.upload = Upload::Awaited;
             match ready!(frame) {
                 Some(Ok(frame)) => self.push(frame),

@@ -28,6 +28,7 @@ mod kube;
 mod pressure;
 mod reload;
 mod replays;
+mod severed;
 mod split;
 mod streams;
 mod targets;

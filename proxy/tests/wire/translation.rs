@@ -270,13 +270,20 @@ fn an_answer_that_is_cut_ends_with_a_reset() {
 
 #[test]
 fn a_request_that_the_client_breaks_off_never_arrives_whole() {
+    for error in [8u32, 0] {
+        break_off(error);
+    }
+}
+
+/// Breaks one request off by a reset with this error, and another one by the end of the connection.
+fn break_off(error: u32) {
     let rig = Rig::new();
     let mut h2 = H2::connect(rig.shop.port);
     for id in [1, 3] {
         h2.send([headers(id, 0, &ask("POST", "/a")), frame(DATA, 0, id, b"hello")].concat());
     }
     wait_for("both have arrived", || (rig.shop.v1.requests() == 2).then_some(()));
-    h2.send(frame(RST_STREAM, 0, 1, &8u32.to_be_bytes()));
+    h2.send(frame(RST_STREAM, 0, 1, &error.to_be_bytes()));
     let counted = || rig.shop.counted("v1", "none", "client") + rig.shop.counted("v1", "4xx", "client");
     wait_for("it is the client's doing", || (counted() == 1).then_some(()));
     drop(h2);
