@@ -13,7 +13,7 @@ use penstock_proxy_api::Culprit;
 use penstock_proxy_core::http1::framing::Framing;
 
 use crate::grpc;
-use crate::http1::descent::Descending;
+use crate::http1::descending::Descending;
 use crate::pool::Connection;
 use crate::record::Record;
 use crate::slot::Taker;

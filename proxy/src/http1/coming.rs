@@ -11,6 +11,9 @@ use crate::deliver::Failed;
 use crate::http1::upstream::Upstream;
 use crate::refusal::Refusal;
 
+/// Most interim responses to one request.
+pub(crate) const MAX_INTERIM: u32 = 32;
+
 /// The head of a response that is coming.
 pub(crate) struct Coming {
     pub(crate) head: Box<ResponseHead>,

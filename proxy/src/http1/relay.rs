@@ -10,10 +10,11 @@ use penstock_proxy_core::http1::framing::Framing;
 use penstock_proxy_core::http1::rewrite::{self, Back, BodyGoes};
 
 use crate::http1::alarm::NEVER;
-use crate::http1::call::{HALF_CLOSED, RawAnswer, RawCall};
+use crate::http1::call::{RawAnswer, RawCall};
 use crate::http1::connection::Next;
 use crate::http1::pipe::{Body, Broke, Waits};
 use crate::http1::side::Side;
+use crate::http1::watch::HALF_CLOSED;
 use crate::record::Record;
 
 /// How long a client may neither take nor send what it should, in milliseconds.

@@ -1,0 +1,204 @@
+//! A response of HTTP/2 on its way to a client of HTTP/1.
+
+use std::future::poll_fn;
+use std::io::Write;
+use std::task::{Context, Poll};
+
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Response};
+use http_body::Body as HttpBody;
+use hyper::body::Incoming;
+use penstock_proxy_api::Culprit;
+use penstock_proxy_core::balance::Tick;
+use penstock_proxy_core::http1::Version;
+use penstock_proxy_core::http1::rewrite::line;
+
+use crate::body::poll_frame;
+use crate::http1::alarm::NEVER;
+use crate::http1::bridge::pump;
+use crate::http1::call::RawCall;
+use crate::http1::connection::Next;
+use crate::http1::pipe::Waits;
+use crate::http1::relay::STALL;
+use crate::record::Record;
+use crate::slot::Giver;
+use crate::{grpc, headers, pool};
+
+/// A response of an endpoint of HTTP/2.
+pub(crate) struct Bridged {
+    pub(super) response: Response<Incoming>,
+    /// Holds the stream.
+    pub(super) _connection: pool::Connection,
+    /// Where the body of the request goes.
+    pub(super) giver: Option<Giver>,
+}
+
+impl Bridged {
+    pub(crate) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    /// Passes the response on to the client.
+    pub(crate) async fn pass_on(self: Box<Self>, call: &mut RawCall<'_>, mut record: Record) -> Next {
+        let Bridged { response, giver, _connection } = *self;
+        let (mut parts, incoming) = response.into_parts();
+        let grpc = grpc::is_grpc(&parts.headers);
+        headers::response(&mut parts);
+        let goes = goes(&parts, &incoming, call);
+        let close = call.closes() || goes == Goes::UntilClose;
+        write_head(call.down.push(), &parts, goes, close, call.facts.version);
+        call.connection.alarm.set(NEVER);
+        let ended = incoming.is_end_stream().then(|| parts.headers.clone());
+        let mut passing = Passing { call, incoming, giver, goes, last: ended, over: false };
+        let end = poll_fn(|cx| passing.poll(cx)).await;
+        let last = passing.last.take();
+        call.connection.worker.now();
+        if end.is_ok() && grpc && grpc::is_failure(last.as_ref()) {
+            record.blame(Culprit::Upstream);
+        }
+        match end {
+            Ok(()) => {
+                record.finish();
+                call.next(close)
+            }
+            Err(culprit) => {
+                record.blame(culprit);
+                drop(record);
+                if goes == Goes::UntilClose {
+                    call.connection.client.reset();
+                }
+                Next::Close
+            }
+        }
+    }
+}
+
+/// How a body goes to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goes {
+    Nothing,
+    ByLength,
+    InChunks,
+    UntilClose,
+}
+
+fn goes(parts: &http::response::Parts, incoming: &Incoming, call: &RawCall<'_>) -> Goes {
+    let bodiless = call.facts.to_head || matches!(parts.status.as_u16(), 100..=199 | 204 | 304);
+    match call.facts.version {
+        _ if bodiless => Goes::Nothing,
+        _ if parts.headers.contains_key(CONTENT_LENGTH) || incoming.is_end_stream() => Goes::ByLength,
+        Version::Http11 => Goes::InChunks,
+        Version::Http10 => Goes::UntilClose,
+    }
+}
+
+fn write_head(out: &mut Vec<u8>, parts: &http::response::Parts, goes: Goes, close: bool, version: Version) {
+    let reason = parts.status.canonical_reason().unwrap_or_default();
+    write!(out, "HTTP/1.1 {} {reason}\r\n", parts.status.as_u16()).ok();
+    for (name, value) in &parts.headers {
+        line(out, name.as_str().as_bytes(), value.as_bytes());
+    }
+    match goes {
+        Goes::InChunks => line(out, b"transfer-encoding", b"chunked"),
+        Goes::ByLength if !parts.headers.contains_key(CONTENT_LENGTH) => line(out, b"content-length", b"0"),
+        Goes::Nothing | Goes::ByLength | Goes::UntilClose => {}
+    }
+    match (close, version) {
+        (true, _) => line(out, b"connection", b"close"),
+        (false, Version::Http10) => line(out, b"connection", b"keep-alive"),
+        (false, Version::Http11) => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A response on its way, and the rest of its request.
+struct Passing<'p, 'c> {
+    call: &'p mut RawCall<'c>,
+    incoming: Incoming,
+    giver: Option<Giver>,
+    goes: Goes,
+    /// The trailers, or the head of a response without a body.
+    last: Option<HeaderMap>,
+    over: bool,
+}
+
+impl Passing<'_, '_> {
+    /// Errors: whose fault the end is.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Culprit>> {
+        if pump(self.call, cx, &mut self.giver).is_err() {
+            return Poll::Ready(Err(Culprit::Client));
+        }
+        loop {
+            match self.call.down.poll_write_out(cx, &mut self.call.connection.client) {
+                Poll::Ready(Ok(())) if self.over => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Culprit::Client)),
+                Poll::Pending => return self.watch(cx),
+            }
+            match poll_frame(&mut self.incoming, cx) {
+                Poll::Ready(Some(Ok(frame))) => self.push(frame),
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Culprit::Upstream)),
+                Poll::Ready(None) => self.end(),
+                Poll::Pending => return self.watch(cx),
+            }
+        }
+    }
+
+    fn push(&mut self, frame: http_body::Frame<bytes::Bytes>) {
+        match frame.into_data() {
+            Ok(data) if data.is_empty() => {}
+            Ok(data) => {
+                let out = self.call.down.push();
+                if self.goes == Goes::InChunks {
+                    write!(out, "{:x}\r\n", data.len()).ok();
+                }
+                if self.goes != Goes::Nothing {
+                    out.extend_from_slice(&data);
+                }
+                if self.goes == Goes::InChunks {
+                    out.extend_from_slice(b"\r\n");
+                }
+            }
+            Err(frame) => self.last = frame.into_trailers().ok(),
+        }
+    }
+
+    fn end(&mut self) {
+        self.over = true;
+        if self.goes != Goes::InChunks {
+            return;
+        }
+        let out = self.call.down.push();
+        out.extend_from_slice(b"0\r\n");
+        for (name, value) in self.last.iter().flatten() {
+            line(out, name.as_str().as_bytes(), value.as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Looks after a client that hangs up, or does not move.
+    fn watch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Culprit>> {
+        let call = &mut *self.call;
+        let client = &mut call.connection.client;
+        while (call.up.is_read() || call.up_stopped) && !client.ended && client.inlet.has_room() {
+            match client.poll_fill(cx, false) {
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(Err(Culprit::Client)),
+                Poll::Pending => break,
+            }
+        }
+        let blocked = !call.down.is_flushed() && call.down.waits_for() == Waits::Sink;
+        let alarm = &call.connection.alarm;
+        if !blocked {
+            alarm.set(NEVER);
+        } else if alarm.has_rung() && alarm.is_over(call.connection.worker.now()) {
+            if !call.down.take_progress() {
+                return Poll::Ready(Err(Culprit::Client));
+            }
+            alarm.set(Tick(call.connection.worker.now().0 + STALL));
+        } else if call.down.take_progress() {
+            alarm.set(Tick(call.connection.worker.now().0 + STALL));
+        }
+        Poll::Pending
+    }
+}
