@@ -42,7 +42,7 @@ fn sent(rng: &mut Rng, bodiless: bool) -> Sent {
     let fields = fields(rng, 5);
     let sized = rng.bool();
     let trailers =
-        if sized || bodiless || rng.bool() { Vec::new() } else { crate::exchanges::fields(rng, 3) };
+        if sized || bodiless || rng.bool() { Vec::new() } else { crate::exchanges::fields(rng, 2) };
     Sent { fields, body: if bodiless { Vec::new() } else { body(rng) }, trailers, sized: sized && !bodiless }
 }
 
