@@ -32,12 +32,21 @@ fn machine(bench: &Bench, took: Duration) -> String {
         time.as_secs(),
         took.as_secs().div_ceil(60)
     ));
-    facts.push(format!(
-        "tasks that wanted to run in the last minute, on average: {}",
-        Machine::load_average()
-    ));
+    facts.push(others(bench));
     let facts: Vec<String> = facts.iter().map(|fact| format!("- {fact}")).collect();
     facts.join("\n")
+}
+
+/// The run itself wants three cores or so.
+fn others(bench: &Bench) -> String {
+    let average = Machine::load_average();
+    let many = average.parse::<f64>().is_ok_and(|average| average > bench.machine.cores as f64 + 3.0);
+    let hint = if many {
+        ": others were at work, an idle machine has better figures, of latency above all"
+    } else {
+        ""
+    };
+    format!("tasks that wanted to run in the last minute, on average: {average}{hint}")
 }
 
 fn section(section: &Section) -> String {
