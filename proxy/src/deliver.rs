@@ -177,3 +177,50 @@ fn elsewhere(worker: &Worker, plan: &Plan, tried: &[SocketAddr]) -> Option<balan
     let more = tried.len() < MAX_TRIED;
     more.then(|| balance::choose(endpoints, worker.random(), worker.shared.now(), tried)).flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn what(standing: Standing) -> &'static str {
+        match standing.failed("broken".into()) {
+            Failed::Stale => "try another connection",
+            Failed::Broken(_) => "ask whether it lives",
+            Failed::NotTaken(_) => "try another endpoint",
+            Failed::Lost(_) => "fail",
+            Failed::CutOff(_) => "fail and pass it over",
+            Failed::Refused(_) => "refuse",
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_sent_again_fails() {
+        let standing = Standing { again: false, unsent: false, reused: true, cut_off: false };
+        assert_eq!(what(standing), "fail");
+        assert_eq!(what(Standing { cut_off: true, ..standing }), "fail and pass it over");
+    }
+
+    #[test]
+    fn what_can_be_sent_again_goes_where_it_may_arrive() {
+        let standing = Standing { again: true, unsent: false, reused: false, cut_off: false };
+        assert_eq!(what(standing), "ask whether it lives");
+        assert_eq!(what(Standing { unsent: true, ..standing }), "try another endpoint");
+        assert_eq!(what(Standing { reused: true, ..standing }), "try another connection");
+        assert_eq!(what(Standing { reused: true, cut_off: true, ..standing }), "try another endpoint");
+    }
+
+    #[test]
+    fn a_lack_of_descriptors_is_not_the_endpoints() {
+        assert!(is_ours(&io::Error::from_raw_os_error(24)) && is_ours(&io::Error::from_raw_os_error(23)));
+        assert!(
+            !is_ours(&io::ErrorKind::ConnectionRefused.into()) && !is_ours(&io::ErrorKind::TimedOut.into())
+        );
+    }
+
+    #[test]
+    fn what_does_not_arrive_is_a_cut_and_what_is_reset_is_none() {
+        assert!(is_cut_off(&io::Error::from(io::ErrorKind::TimedOut)));
+        assert!(is_cut_off(&io::Error::from(io::ErrorKind::HostUnreachable)));
+        assert!(!is_cut_off(&io::Error::from(io::ErrorKind::ConnectionReset)));
+    }
+}
