@@ -5,12 +5,11 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use penstock_proxy_core::balance::{self, Endpoint};
+use penstock_proxy_core::balance;
 
 use crate::exchange::{Call, Plan, To, fall_over};
-use crate::lane::Lane;
+use crate::lane::Desk;
 use crate::reach::refuses;
 use crate::record::Record;
 use crate::refusal::Refusal;
@@ -73,7 +72,7 @@ impl Standing {
 /// Tries connections and endpoints until one has taken the request. What has been sent is sent again only if nobody
 /// can notice.
 pub(crate) async fn deliver<C: Call>(
-    lane: &Lane,
+    lane: &Rc<Desk>,
     worker: &Rc<Worker>,
     mut plan: Plan,
     call: &mut C,
@@ -82,13 +81,12 @@ pub(crate) async fn deliver<C: Call>(
     let mut tried = Vec::new();
     let (mut stale, mut fell_over) = (false, false);
     loop {
-        let (endpoint, trial) = record.endpoint().ok_or(Refusal::NoEndpoint)?;
-        let address = endpoint.address();
+        let (address, trial) = record.endpoint().ok_or(Refusal::NoEndpoint)?;
         let hurry = || !fell_over && has_refuge(&plan) || hurry(worker, &plan, &tried, address);
         let to = To { address, fresh: stale || trial, hurry: &hurry, deadline: plan.deadline };
         let failed = match call.attempt(to).await {
             Ok(answer) => {
-                endpoint.answered();
+                record.taken();
                 return Ok(answer);
             }
             Err(failed) => settle(address, failed).await,
@@ -98,7 +96,7 @@ pub(crate) async fn deliver<C: Call>(
             Failed::Refused(refusal) => return Err(refusal),
             Failed::Broken(cause) | Failed::Lost(cause) => return Err(Refusal::Lost(cause)),
             Failed::CutOff(cause) => {
-                pass_over(worker, record, &endpoint, io::ErrorKind::TimedOut);
+                pass_over(worker, record, address, io::ErrorKind::TimedOut);
                 return Err(Refusal::Lost(cause));
             }
             Failed::NotTaken(error) if is_ours(&error) => {
@@ -107,7 +105,7 @@ pub(crate) async fn deliver<C: Call>(
             }
             Failed::NotTaken(error) => {
                 tried.push(address);
-                pass_over(worker, record, &endpoint, error.kind());
+                pass_over(worker, record, address, error.kind());
                 stale = false;
                 if let Some(place) = elsewhere(worker, &plan, &tried) {
                     record.place(place);
@@ -132,9 +130,8 @@ async fn settle(address: SocketAddr, failed: Failed) -> Failed {
 }
 
 /// Leaves an endpoint alone for a while. The connections to one that can't be reached are of no more use either.
-fn pass_over(worker: &Worker, record: &Record, endpoint: &Arc<Endpoint>, kind: io::ErrorKind) {
-    let address = endpoint.address();
-    endpoint.failed(worker.shared.tick(record.begun()), worker.shared.now());
+fn pass_over(worker: &Worker, record: &Record, address: SocketAddr, kind: io::ErrorKind) {
+    record.not_taken();
     if kind != io::ErrorKind::ConnectionRefused {
         worker.forget(address);
     }

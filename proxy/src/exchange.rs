@@ -11,7 +11,7 @@ use penstock_proxy_core::head::Head;
 use penstock_proxy_core::table::Revision;
 
 use crate::deliver::{Failed, deliver};
-use crate::lane::{Entry, Lane};
+use crate::lane::{Current, Desk};
 use crate::record::Record;
 use crate::refusal::Refusal;
 use crate::worker::Worker;
@@ -19,7 +19,7 @@ use crate::worker::Worker;
 /// Where a request goes. Decided once, by one table.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) entry: Arc<Entry>,
+    pub(crate) entry: Current,
     /// Index of the rule that it falls under.
     pub(crate) rule: usize,
     /// Index of the revision.
@@ -65,7 +65,7 @@ pub(crate) struct To<'a> {
 }
 
 /// Serves one request.
-pub(crate) async fn exchange<C: Call>(lane: &Lane, worker: &Rc<Worker>, call: &mut C) -> C::Served {
+pub(crate) async fn exchange<C: Call>(lane: &Rc<Desk>, worker: &Rc<Worker>, call: &mut C) -> C::Served {
     let mut record = Record::begin(worker, lane);
     match ask(lane, worker, call, &mut record).await {
         Ok(answer) => call.answer(answer, record).await,
@@ -74,7 +74,7 @@ pub(crate) async fn exchange<C: Call>(lane: &Lane, worker: &Rc<Worker>, call: &m
 }
 
 async fn ask<C: Call>(
-    lane: &Lane,
+    lane: &Rc<Desk>,
     worker: &Rc<Worker>,
     call: &mut C,
     record: &mut Record,
@@ -86,12 +86,12 @@ async fn ask<C: Call>(
 }
 
 /// Decides by one table, and counts the request as in flight before anybody can believe that table gone.
-fn decide(lane: &Lane, worker: &Worker, head: &impl Head, record: &mut Record) -> Result<Plan, Refusal> {
+fn decide(lane: &Rc<Desk>, worker: &Worker, head: &impl Head, record: &mut Record) -> Result<Plan, Refusal> {
     if head.method() == "CONNECT" {
         return Err(Refusal::Connect);
     }
     let _deciding = worker.shared.epochs.decide(worker.thread);
-    let entry = lane.entry.load_full();
+    let entry = lane.entry();
     let (table, series) = (&entry.table, &entry.series);
     let index = table.routes.rule(head).ok_or(Refusal::NoRule)?;
     let rule = table.rules.get(index).ok_or(Refusal::NoRule)?;
@@ -116,9 +116,9 @@ fn deadline(timeout: Duration, now: Tick) -> Option<Tick> {
 
 /// Decides anew for a request that no endpoint of its revision has taken: by the table of now, for the one of then
 /// may be gone for good. `None`: there is no other revision. The first one is to blame for it all the same.
-pub(crate) fn fall_over(lane: &Lane, worker: &Worker, plan: &Plan, record: &mut Record) -> Option<Plan> {
+pub(crate) fn fall_over(lane: &Rc<Desk>, worker: &Worker, plan: &Plan, record: &mut Record) -> Option<Plan> {
     let _deciding = worker.shared.epochs.decide(worker.thread);
-    let entry = lane.entry.load_full();
+    let entry = lane.entry();
     let table = &entry.table;
     let same = Arc::ptr_eq(&entry, &plan.entry);
     let name = &plan.entry.table.revisions.get(plan.revision)?.name;

@@ -1,5 +1,8 @@
 //! What the threads of the data plane share for one Rollout.
 
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +32,41 @@ pub(crate) struct Entry {
     pub(crate) series: Vec<Arc<Series>>,
 }
 
+/// A Rollout as one thread sees it. Requests share what is behind it without a word to other threads.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    lane: Arc<Lane>,
+    current: RefCell<Current>,
+}
+
+/// An entry, shared within one thread.
+pub(crate) type Current = Rc<Arc<Entry>>;
+
+impl Desk {
+    pub(crate) fn new(lane: Arc<Lane>) -> Rc<Desk> {
+        let current = RefCell::new(Rc::new(lane.entry.load_full()));
+        Rc::new(Desk { lane, current })
+    }
+
+    /// The entry of now.
+    pub(crate) fn entry(&self) -> Current {
+        let entry = self.lane.entry.load();
+        let mut current = self.current.borrow_mut();
+        if !Arc::ptr_eq(&entry, &current) {
+            *current = Rc::new(Arc::clone(&entry));
+        }
+        Rc::clone(&current)
+    }
+}
+
+impl Deref for Desk {
+    type Target = Lane;
+
+    fn deref(&self) -> &Lane {
+        &self.lane
+    }
+}
+
 impl Lane {
     /// Counts requests that hyper could not make sense of and answered itself.
     pub(crate) fn note_connection_error(&self, thread: usize, error: &hyper::Error) {
@@ -37,5 +75,31 @@ impl Lane {
             self.unrouted.end(thread, End { status, culprit: Culprit::Client, latency });
         }
         tracing::trace!(%error, rollout = self.rollout, "connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arc_swap::ArcSwap;
+    use penstock_proxy_core::limit::Limit;
+
+    use super::*;
+    use crate::series::{Key, edges};
+
+    #[test]
+    fn a_desk_shows_the_entry_of_now_and_who_has_one_keeps_it() {
+        let lane = Arc::new(Lane {
+            namespace: "shop".into(),
+            rollout: "checkout".into(),
+            entry: ArcSwap::default(),
+            limit: Limit::new(1),
+            unrouted: Series::new(Key::default(), 1, &edges(&[])),
+        });
+        let desk = Desk::new(Arc::clone(&lane));
+        let before = desk.entry();
+        assert!(Rc::ptr_eq(&before, &desk.entry()));
+        let table = Table { generation: 7, ..Table::default() };
+        lane.entry.store(Arc::new(Entry { table, series: Vec::new() }));
+        assert_eq!((before.table.generation, desk.entry().table.generation), (0, 7));
     }
 }

@@ -26,7 +26,7 @@ use crate::http1;
 use crate::http1::connection::Peer;
 use crate::http1::porch::Porch;
 use crate::http1::side::Side;
-use crate::lane::Lane;
+use crate::lane::{Desk, Lane};
 use crate::runtime::{self, LocalExecutor};
 use crate::worker::{Shared, Worker};
 
@@ -89,6 +89,7 @@ async fn sweep(worker: Rc<Worker>) {
 
 async fn accept(worker: Rc<Worker>, listen: Listen) {
     let Listen { lane, socket, stop } = listen;
+    let desk = Desk::new(Arc::clone(&lane));
     let listener = Listener { stop: stop.clone(), porch: Rc::default() };
     let socket = match TcpListener::from_std(socket) {
         Ok(socket) => socket,
@@ -102,7 +103,7 @@ async fn accept(worker: Rc<Worker>, listen: Listen) {
             () = stop.cancelled() => return listener.porch.stop(),
         };
         let Some((stream, place)) = accepted else { continue };
-        let (worker, lane, listener) = (Rc::clone(&worker), Arc::clone(&lane), listener.clone());
+        let (worker, lane, listener) = (Rc::clone(&worker), Rc::clone(&desk), listener.clone());
         let tasks = worker.tasks.clone();
         tasks.spawn_local(async move {
             serve(stream, lane, worker, listener).await;
@@ -127,7 +128,7 @@ async fn next(
     }
 }
 
-async fn serve(stream: TcpStream, lane: Arc<Lane>, worker: Rc<Worker>, listener: Listener) {
+async fn serve(stream: TcpStream, lane: Rc<Desk>, worker: Rc<Worker>, listener: Listener) {
     let shared = Arc::clone(&worker.shared);
     let _open = shared.open_connection();
     let Some(peer) = peer(&stream, &worker) else { return };
@@ -149,17 +150,11 @@ async fn serve(stream: TcpStream, lane: Arc<Lane>, worker: Rc<Worker>, listener:
     }
 }
 
-async fn serve_http2(
-    stream: Begun,
-    lane: Arc<Lane>,
-    worker: Rc<Worker>,
-    peer: Peer,
-    stop: CancellationToken,
-) {
+async fn serve_http2(stream: Begun, lane: Rc<Desk>, worker: Rc<Worker>, peer: Peer, stop: CancellationToken) {
     let thread = worker.thread;
-    let (on_lane, peer) = (Arc::clone(&lane), Rc::new(peer));
+    let (on_lane, peer) = (Rc::clone(&lane), Rc::new(peer));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (lane, worker, peer) = (Arc::clone(&on_lane), Rc::clone(&worker), Rc::clone(&peer));
+        let (lane, worker, peer) = (Rc::clone(&on_lane), Rc::clone(&worker), Rc::clone(&peer));
         async move {
             let request = Stage::Came(Box::new(request));
             let mut call = Forward { worker: &worker, peer: &peer, request, losses: 0 };

@@ -1,17 +1,18 @@
 //! The record of one request: begun first, travels with the response's body, finished by Drop at the latest.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
 use penstock_proxy_api::Culprit;
-use penstock_proxy_core::balance::{Endpoint, Place};
+use penstock_proxy_core::balance::Place;
 use penstock_proxy_core::head::Head;
 use penstock_proxy_core::limit::Permit;
 
 use crate::access::{Line, Note};
-use crate::lane::Lane;
+use crate::lane::Desk;
 use crate::series::{End, Series};
 use crate::worker::Worker;
 
@@ -20,7 +21,9 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub(crate) struct Record {
     worker: Rc<Worker>,
-    series: Arc<Series>,
+    lane: Rc<Desk>,
+    /// That of the revision, when there is one.
+    series: Option<Arc<Series>>,
     begun: Instant,
     status: Option<StatusCode>,
     latency: Option<Duration>,
@@ -39,12 +42,13 @@ struct Held {
 
 impl Record {
     /// Begins the record of a request that has just arrived.
-    pub(crate) fn begin(worker: &Rc<Worker>, lane: &Lane) -> Record {
-        let series = Arc::clone(&lane.unrouted);
+    pub(crate) fn begin(worker: &Rc<Worker>, lane: &Rc<Desk>) -> Record {
+        let (lane, series) = (Rc::clone(lane), None);
         let (worker, begun) = (Rc::clone(worker), Instant::now());
         worker.set_clock(begun);
         Record {
             worker,
+            lane,
             series,
             begun,
             status: None,
@@ -94,7 +98,7 @@ impl Record {
         access.offer(Line {
             at: SystemTime::now(),
             note: *note,
-            series: Arc::clone(&self.series),
+            series: Arc::clone(self.series()),
             endpoint: self.held.place.as_ref().map(|place| place.endpoint().address()),
             status: end.status.map(|status| status.as_u16()),
             culprit: end.culprit.as_str(),
@@ -105,19 +109,14 @@ impl Record {
 
     /// Whose request it is, in words.
     pub(crate) fn rollout(&self) -> String {
-        let key = self.series.key();
+        let key = self.series().key();
         format!("{}/{}", key.namespace, key.rollout)
-    }
-
-    /// When the request arrived.
-    pub(crate) fn begun(&self) -> Instant {
-        self.begun
     }
 
     /// The request belongs to a revision, and is in flight to it.
     pub(crate) fn choose(&mut self, series: &Arc<Series>, permit: Permit) {
         series.begin(self.worker.thread);
-        self.series = Arc::clone(series);
+        self.series = Some(Arc::clone(series));
         self.held.permit = Some(permit);
     }
 
@@ -125,7 +124,8 @@ impl Record {
     pub(crate) fn fall_over(&mut self, series: &Arc<Series>) {
         let latency = self.begun.elapsed();
         series.begin(self.worker.thread);
-        let failed = std::mem::replace(&mut self.series, Arc::clone(series));
+        let failed = Arc::clone(self.series());
+        self.series = Some(Arc::clone(series));
         failed.fell_over(self.worker.thread);
         failed.end(self.worker.thread, End { status: None, culprit: Culprit::Upstream, latency });
     }
@@ -135,9 +135,25 @@ impl Record {
         self.held.place = Some(place);
     }
 
-    /// The endpoint that it holds a place at, and whether that is on trial.
-    pub(crate) fn endpoint(&self) -> Option<(Arc<Endpoint>, bool)> {
-        self.held.place.as_ref().map(|place| (Arc::clone(place.endpoint()), place.is_trial()))
+    /// The address of the endpoint that it holds a place at, and whether that is on trial.
+    pub(crate) fn endpoint(&self) -> Option<(SocketAddr, bool)> {
+        self.held.place.as_ref().map(|place| (place.endpoint().address(), place.is_trial()))
+    }
+
+    /// The endpoint that it holds a place at has answered.
+    pub(crate) fn taken(&self) {
+        self.held.place.iter().for_each(|place| place.endpoint().answered());
+    }
+
+    /// The endpoint that it holds a place at can't be reached.
+    pub(crate) fn not_taken(&self) {
+        let shared = &self.worker.shared;
+        let (begun, now) = (shared.tick(self.begun), shared.now());
+        self.held.place.iter().for_each(|place| place.endpoint().failed(begun, now));
+    }
+
+    fn series(&self) -> &Arc<Series> {
+        self.series.as_ref().unwrap_or(&self.lane.unrouted)
     }
 
     /// The head of the response is there: its status, and how long it took.
@@ -176,7 +192,7 @@ impl Drop for Record {
             culprit: self.culprit.unwrap_or(cut_off),
             latency: self.latency.unwrap_or_else(|| self.begun.elapsed()),
         };
-        self.series.end(self.worker.thread, end);
+        self.series().end(self.worker.thread, end);
         self.log(end);
     }
 }

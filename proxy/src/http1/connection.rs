@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use penstock_proxy_core::balance::Tick;
@@ -18,7 +17,7 @@ use crate::http1::goodbye;
 use crate::http1::pipe::{Body, Pipe};
 use crate::http1::porch::{Porch, Seat};
 use crate::http1::side::Side;
-use crate::lane::Lane;
+use crate::lane::Desk;
 use crate::record::Record;
 use crate::refusal::Refusal;
 use crate::worker::Worker;
@@ -32,7 +31,7 @@ const LATECOMERS: u64 = 1000;
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
-    pub(crate) lane: Arc<Lane>,
+    pub(crate) lane: Rc<Desk>,
     pub(crate) client: Side,
     pub(crate) peer: Peer,
     pub(crate) alarm: Alarm,
@@ -102,7 +101,7 @@ enum Heard {
 }
 
 /// Serves a client until its connection ends.
-pub(crate) async fn serve(client: Side, lane: Arc<Lane>, worker: Rc<Worker>, peer: Peer, porch: Rc<Porch>) {
+pub(crate) async fn serve(client: Side, lane: Rc<Desk>, worker: Rc<Worker>, peer: Peer, porch: Rc<Porch>) {
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let alarm = worker.alarms.alarm(waker);
     let seat = porch.enter(alarm.bell());
@@ -116,7 +115,7 @@ impl Connection {
             let next = match self.hear().await {
                 Heard::Request(head, length) => {
                     self.served = true;
-                    let (lane, worker) = (Arc::clone(&self.lane), Rc::clone(&self.worker));
+                    let (lane, worker) = (Rc::clone(&self.lane), Rc::clone(&self.worker));
                     let mut call = RawCall::new(&mut self, &head, length);
                     let next = exchange(&lane, &worker, &mut call).await;
                     drop(call);
