@@ -56,6 +56,10 @@ bench-proxy: ## the proxy beside its peers, QUICK=1: in two minutes, ONLY='http1
 soak: ## MINUTES=30 at 80 % of the highest load with a reload each second
 	@tests/bench/run soak --minutes $(if $(QUICK),1,$(or $(MINUTES),30))
 
+.PHONY: fuzz
+fuzz: ## TIME=60 seconds for each fuzzer of what the proxy reads, ONLY=names for some
+	@TIME=$(or $(TIME),60) proxy/fuzz/run $(ONLY)
+
 .PHONY: crds
 crds: ## write the CustomResourceDefinitions again
 	@cargo run --quiet -p penstock-crds --bin crdgen
