@@ -2,14 +2,22 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::rollout::Rollout;
+
+/// Where the schema of the status stands in the definition.
+const STATUS: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/status";
+/// The generation that a Rollout answers which no controller has seen. Without any, kstatus takes it for ready.
+const UNSEEN: i64 = -1;
 
 /// The CustomResourceDefinition of the Rollout. Errors: serde's, should the definition not survive its cleaning.
 pub fn crd() -> Result<CustomResourceDefinition, serde_json::Error> {
     let mut definition = serde_json::to_value(Rollout::crd())?;
     clean(&mut definition);
+    if let Some(status) = definition.pointer_mut(STATUS) {
+        status["default"] = json!({"observedGeneration": UNSEEN});
+    }
     serde_json::from_value(definition)
 }
 
