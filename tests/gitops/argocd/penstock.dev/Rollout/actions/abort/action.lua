@@ -1,0 +1,3 @@
+obj.metadata.annotations = obj.metadata.annotations or {}
+obj.metadata.annotations["penstock.dev/abort"] = "ordered in Argo CD"
+return obj
