@@ -52,21 +52,43 @@ impl FromStr for AccessLog {
     }
 }
 
-/// What is known of a request before it is answered.
+/// What is known of a request before it is answered: texts in one piece of memory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Note {
-    pub(crate) client: String,
-    pub(crate) method: String,
-    pub(crate) target: String,
-    pub(crate) host: String,
-    pub(crate) request_id: String,
-    pub(crate) trace_parent: String,
+    text: String,
+    parts: [(usize, usize); 6],
+}
+
+/// One of the texts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    Client,
+    Method,
+    Target,
+    Host,
+    RequestId,
+    TraceParent,
 }
 
 impl Note {
-    /// Text of a client, as much of it as is logged.
-    pub(crate) fn text(bytes: &[u8]) -> String {
-        String::from_utf8_lossy(bytes.get(..MAX_TEXT).unwrap_or(bytes)).into_owned()
+    /// One without any text.
+    pub(crate) fn new() -> Note {
+        Note { text: String::with_capacity(256), parts: Default::default() }
+    }
+
+    /// Sets a text that is made of these pieces, as much of each as is logged.
+    pub(crate) fn set(&mut self, part: Part, pieces: &[&[u8]]) {
+        let start = self.text.len();
+        for piece in pieces {
+            self.text.push_str(&String::from_utf8_lossy(piece.get(..MAX_TEXT).unwrap_or(piece)));
+        }
+        self.parts[part as usize] = (start, self.text.len());
+    }
+
+    /// A text; empty if it has not been set.
+    pub(crate) fn get(&self, part: Part) -> &str {
+        let (start, end) = self.parts[part as usize];
+        self.text.get(start..end).unwrap_or_default()
     }
 }
 
@@ -212,16 +234,16 @@ fn write(page: &mut Vec<u8>, line: &Line) {
         rollout: &key.rollout,
         revision: &key.revision,
         endpoint: line.endpoint,
-        client: &line.note.client,
-        method: &line.note.method,
-        host: &line.note.host,
-        target: &line.note.target,
+        client: line.note.get(Part::Client),
+        method: line.note.get(Part::Method),
+        host: line.note.get(Part::Host),
+        target: line.note.get(Part::Target),
         status: line.status,
         culprit: line.culprit,
         latency_seconds: line.latency.as_secs_f64(),
         duration_seconds: line.duration.as_secs_f64(),
-        request_id: &line.note.request_id,
-        traceparent: &line.note.trace_parent,
+        request_id: line.note.get(Part::RequestId),
+        traceparent: line.note.get(Part::TraceParent),
     };
     if serde_json::to_writer(&mut *page, &written).is_ok() {
         page.push(b'\n');
@@ -235,9 +257,12 @@ mod tests {
 
     fn line(target: &str) -> Line {
         let key = Key { namespace: "shop".into(), rollout: "checkout".into(), revision: "v2".into() };
+        let mut note = Note::new();
+        note.set(Part::Target, &[target.as_bytes()]);
+        note.set(Part::Method, &[b"GET"]);
         Line {
             at: SystemTime::UNIX_EPOCH,
-            note: Note { method: "GET".into(), target: target.into(), ..Note::default() },
+            note,
             series: Series::new(key, 1, &edges(&[])),
             endpoint: Some(SocketAddr::from(([10, 0, 0, 1], 80))),
             status: Some(502),
@@ -253,7 +278,7 @@ mod tests {
         write(&mut page, &line("/a\"\n\u{1}"));
         assert_eq!(page.iter().filter(|b| **b == b'\n').count(), 1);
         let read: serde_json::Value = serde_json::from_slice(&page).unwrap();
-        assert_eq!(read["target"], "/a\"\n\u{1}");
+        assert_eq!((&read["method"], &read["target"]), (&"GET".into(), &"/a\"\n\u{1}".into()));
         assert_eq!((&read["revision"], &read["status"]), (&"v2".into(), &502.into()));
         assert_eq!(
             (&read["time"], &read["endpoint"]),

@@ -11,7 +11,7 @@ use penstock_proxy_core::balance::Place;
 use penstock_proxy_core::head::Head;
 use penstock_proxy_core::limit::Permit;
 
-use crate::access::{Line, Note};
+use crate::access::{Line, Note, Part};
 use crate::lane::Desk;
 use crate::series::{End, Series};
 use crate::worker::Worker;
@@ -64,26 +64,28 @@ impl Record {
         if !self.worker.shared.access.is_on() {
             return;
         }
-        let value = |name| head.values(name).next().map(Note::text).unwrap_or_default();
-        let query = head.query().map_or(String::new(), |query| format!("?{query}"));
-        self.note = Some(Box::new(Note {
-            client: client.into(),
-            method: Note::text(head.method().as_bytes()),
-            target: Note::text((head.path().to_owned() + &query).as_bytes()),
-            host: value("host"),
-            request_id: value("x-request-id"),
-            trace_parent: value("traceparent"),
-        }));
+        let mut note = Box::new(Note::new());
+        note.set(Part::Client, &[client.as_bytes()]);
+        note.set(Part::Method, &[head.method().as_bytes()]);
+        match head.query() {
+            Some(query) => note.set(Part::Target, &[head.path().as_bytes(), b"?", query.as_bytes()]),
+            None => note.set(Part::Target, &[head.path().as_bytes()]),
+        }
+        let named =
+            [(Part::Host, "host"), (Part::RequestId, "x-request-id"), (Part::TraceParent, "traceparent")];
+        for (part, name) in named {
+            head.values(name).take(1).for_each(|value| note.set(part, &[value]));
+        }
+        self.note = Some(note);
     }
 
     /// Takes note of the names that the proxy gives a request that has none.
     pub(crate) fn name(&mut self, request_id: Option<&str>, trace_parent: Option<&str>) {
         let Some(note) = &mut self.note else { return };
-        if note.request_id.is_empty() {
-            note.request_id = request_id.unwrap_or_default().into();
-        }
-        if note.trace_parent.is_empty() {
-            note.trace_parent = trace_parent.unwrap_or_default().into();
+        for (part, given) in [(Part::RequestId, request_id), (Part::TraceParent, trace_parent)] {
+            if let Some(given) = given.filter(|_| note.get(part).is_empty()) {
+                note.set(part, &[given.as_bytes()]);
+            }
         }
     }
 
