@@ -122,7 +122,7 @@ impl<S: Source> Control<S> {
             if running.draft.take().is_some() {
                 tracing::info!(namespace = name.0, rollout = name.1, "route is gone, no longer served");
             }
-            running.listening.take().into_iter().for_each(|l| l.stop.cancel());
+            running.listening.take().into_iter().for_each(|l| l.end(&self.shared));
             running.lane.entry.store(Arc::default());
         }
     }

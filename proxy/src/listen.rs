@@ -101,6 +101,7 @@ async fn accept(worker: Rc<Worker>, listen: Listen) {
             biased;
             accepted = next(&socket, connections) => accepted,
             () = stop.cancelled() => return listener.porch.stop(),
+            () = worker.shared.handed_over.cancelled() => break,
         };
         let Some((stream, place)) = accepted else { continue };
         let (worker, lane, listener) = (Rc::clone(&worker), Rc::clone(&desk), listener.clone());
@@ -110,6 +111,10 @@ async fn accept(worker: Rc<Worker>, listen: Listen) {
             drop(place);
         });
     }
+    // Whoever is connected already is not sent away as abruptly.
+    drop(socket);
+    stop.cancelled().await;
+    listener.porch.stop();
 }
 
 /// The next connection, when there is a place for it. Clients wait in the kernel's queue until then.

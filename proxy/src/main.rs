@@ -47,8 +47,11 @@ Example:
 In a pod, --kube reads HTTPRoutes with the label penstock.dev/rollout, EndpointSlices and Services of its own namespace.
 Outside of one, it takes the cluster and the namespace of the kubeconfig.
 
+With --handover FILE, a proxy that is started while another one runs with the same FILE takes its place: as soon as it
+serves, the other one accepts no more, lets its clients go and ends.
+
 SIGHUP reads everything again; SIGTERM and SIGINT drain, a second one exits at once.")]
-    Run(Run),
+    Run(Box<Run>),
     /// Says what is wrong with the files in a folder: file, field and remedy.
     Check {
         /// The folder with HTTPRoutes, EndpointSlices and Services in YAML or JSON.
@@ -78,6 +81,10 @@ struct Run {
     /// The address to serve Rollouts on; their ports come from their routes. 127.0.0.1 if left out, with --kube all.
     #[arg(long, value_name = "ADDRESS")]
     listen_address: Option<IpAddr>,
+    /// Takes the listening sockets over from the proxy that runs with the same file, and leaves them to the next one:
+    /// a restart refuses no connection. A Unix socket is made there.
+    #[arg(long, value_name = "FILE")]
+    handover: Option<PathBuf>,
     /// Threads of the data plane; as many as there are cores if left out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -133,7 +140,7 @@ const CLUSTER_DRAIN_DELAY: Duration = Duration::from_secs(5);
 fn main() -> ExitCode {
     rustls::crypto::ring::default_provider().install_default().ok();
     let result = match Cli::parse().command {
-        Command::Run(command) => serve(command),
+        Command::Run(command) => serve(*command),
         Command::Check { config } => report(&config),
     };
     result.unwrap_or_else(|error| {
@@ -155,6 +162,7 @@ fn settings(command: Run) -> Settings {
     let delay = if command.kube { CLUSTER_DRAIN_DELAY } else { Duration::ZERO };
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     Settings {
+        handover: command.handover,
         objects: command.config.map_or(Objects::Cluster(command.namespace), Objects::Folder),
         admin: command.admin.unwrap_or(SocketAddr::new(everywhere, ADMIN_PORT)),
         instance: command.instance.unwrap_or_else(host_name),

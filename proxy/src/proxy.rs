@@ -20,10 +20,16 @@ pub use crate::config::kube::ClusterError;
 use crate::config::kube::{Access, Cluster};
 use crate::config::source::{Files, Nudge, Nudger, Source};
 use crate::control::Control;
+use crate::handover;
+use crate::heir::taken_over;
 use crate::listen;
+use crate::ports::Ports;
 use crate::trace::Traces;
 use crate::trust::Trust;
 use crate::worker::{Limits, Shared};
+
+/// Clients that are connected are asked for so long to open their next connection, which another process accepts.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// How a proxy runs.
 #[derive(Clone, Debug)]
@@ -50,6 +56,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// Clients that are believed what they say of others.
     pub trust: Trust,
+    /// Where sockets are taken from the process before, and given to the one after; `None`: nowhere.
+    pub handover: Option<PathBuf>,
     /// What traces say that the proxy begins for requests without one. `None`: it begins none.
     pub traces: Option<Traces>,
     /// Which requests are logged on standard output.
@@ -81,6 +89,17 @@ pub enum Error {
         "can't find the cluster's API server; run in a pod with a ServiceAccount, or name a kubeconfig in KUBECONFIG"
     )]
     Cluster(#[source] ClusterError),
+    /// Sockets can't be taken over, or the place where they would be handed over can't be used.
+    #[error(
+        "can't take sockets over by {}; name a file in a folder of your own with --handover, or leave it out",
+        path.display()
+    )]
+    Handover {
+        /// The Unix socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The admin listener can't be opened.
     #[error("can't listen on {address} for status and metrics; name a free address with --admin")]
     Admin {
@@ -141,6 +160,12 @@ fn readable(folder: &Path) -> Result<(), Error> {
 async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Error> {
     let mut signals = Signals::new().map_err(|source| Error::Start { what: "signals", source })?;
     let (access, lines) = Log::new(settings.access_log);
+    let path = settings.handover.as_deref();
+    let legacy = path.map_or(Ok(None), handover::claim);
+    let mut legacy =
+        legacy.map_err(|source| Error::Handover { path: path.unwrap_or(Path::new("")).into(), source })?;
+    let left = legacy.as_mut().map(|legacy| std::mem::take(&mut legacy.sockets)).unwrap_or_default();
+    let ports = Ports::new(left, path.is_some());
     let limits = Limits {
         address: settings.listen_address,
         threads: settings.threads,
@@ -150,10 +175,11 @@ async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Err
         trust: settings.trust.clone(),
         traces: settings.traces,
     };
-    let shared = Shared::new(limits, access);
+    let shared = Shared::new(limits, access, ports);
     let board = Arc::new(Board::new(settings.instance.clone(), settings.threads));
     let address = settings.admin;
-    let admin = TcpListener::bind(address).await.map_err(|source| Error::Admin { address, source })?;
+    let admin = shared.ports.open_one(address).and_then(TcpListener::from_std);
+    let admin = admin.map_err(|source| Error::Admin { address, source })?;
     let address = admin.local_addr().unwrap_or(address);
     let (threads, drained) = start_threads(&shared)?;
     let reach = Reach { shared: &shared, board: &board, threads };
@@ -170,13 +196,17 @@ async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Err
         }
     }?;
     let router = admin::router(Admin { board: Arc::clone(&board), shared: Arc::clone(&shared) });
-    tokio::spawn(async move { axum::serve(admin, router).await });
+    let until = shared.handed_over.clone().cancelled_owned();
+    tokio::spawn(async move { axum::serve(admin, router).with_graceful_shutdown(until).await });
     started(&listens(address, &board));
     if shared.access.is_on() {
         spawn("penstock-access", move || lines.run(std::io::stdout()))?;
     }
-    signals.wait(&nudge).await;
-    let mut ending = Ending { shared, board, nudge, drained };
+    let handed_over = tokio::select! {
+        () = signals.wait(&nudge) => false,
+        () = taken_over(path, legacy, &shared, &board) => true,
+    };
+    let mut ending = Ending { shared, board, nudge, drained, handed_over };
     if !ending.drain(settings, &mut signals).await {
         ending.cut_off();
     }
@@ -242,18 +272,27 @@ struct Ending {
     board: Arc<Board>,
     nudge: Nudger,
     drained: Drained,
+    /// Another process accepts already.
+    handed_over: bool,
 }
 
 impl Ending {
     /// Lets requests in flight end, for a while and unless a second signal comes. Returns whether all have.
     async fn drain(&mut self, settings: &Settings, signals: &mut Signals) -> bool {
-        tracing::info!("draining");
+        tracing::info!(handed_over = self.handed_over, "draining");
         self.board.drain();
         self.shared.leave();
+        let mut delay = settings.drain_delay;
+        if self.handed_over {
+            self.shared.handed_over.cancel();
+            self.shared.ports.close_all();
+            delay = delay.max(LINGER);
+        }
         let nudge = &self.nudge;
         let drain = async {
-            tokio::time::sleep(settings.drain_delay).await;
+            tokio::time::sleep(delay).await;
             nudge(Nudge::Stop);
+            self.shared.ports.close_all();
             self.shared.drain.cancel();
             tokio::time::timeout(settings.drain_timeout, self.drained.0.recv()).await.is_ok()
         };

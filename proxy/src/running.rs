@@ -45,6 +45,14 @@ pub(crate) struct Listening {
     pub(crate) stop: CancellationToken,
 }
 
+impl Listening {
+    /// Stops accepting.
+    pub(crate) fn end(self, shared: &Shared) {
+        shared.ports.close(self.address);
+        self.stop.cancel();
+    }
+}
+
 impl Running {
     pub(crate) fn new(draft: &Draft, shared: &Shared, board: &Board) -> Running {
         let (namespace, rollout) = draft.key();
@@ -125,13 +133,13 @@ impl Running {
         if self.listening.as_ref().is_some_and(|l| l.address == address) || shared.drain.is_cancelled() {
             return Ok(());
         }
-        let sockets = ports::open(address, threads.len())?;
+        let sockets = shared.ports.open(address, threads.len())?;
         let stop = shared.drain.child_token();
-        for (thread, socket) in threads.iter().zip(sockets) {
+        for (thread, socket) in threads.iter().cycle().zip(sockets) {
             thread.send(Listen { lane: Arc::clone(&self.lane), socket, stop: stop.clone() }).ok();
         }
         let before = self.listening.replace(Listening { address, stop });
-        before.into_iter().for_each(|l| l.stop.cancel());
+        before.into_iter().for_each(|l| l.end(shared));
         Ok(())
     }
 }

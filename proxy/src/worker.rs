@@ -21,6 +21,7 @@ use crate::http1::alarm::Alarms;
 use crate::http1::buffer::Buffers;
 use crate::http1::upstream::Kept;
 use crate::pool::Pool;
+use crate::ports::Ports;
 use crate::trace::Traces;
 use crate::trust::Trust;
 
@@ -51,6 +52,9 @@ pub(crate) struct Shared {
     pub(crate) access: Log,
     /// Cancelled when the proxy begins to drain.
     pub(crate) drain: CancellationToken,
+    /// Cancelled when another process accepts in place of this one.
+    pub(crate) handed_over: CancellationToken,
+    pub(crate) ports: Ports,
     /// Places for connections. Each listener holds one for the next client.
     pub(crate) connections: Arc<Semaphore>,
     open: AtomicUsize,
@@ -91,12 +95,25 @@ impl Drop for Open<'_> {
 }
 
 impl Shared {
-    pub(crate) fn new(limits: Limits, access: Log) -> Arc<Shared> {
+    pub(crate) fn new(limits: Limits, access: Log, ports: Ports) -> Arc<Shared> {
         let epochs = Epochs::new(limits.threads);
         let connections = Arc::new(Semaphore::new(limits.connections));
         let (drain, started, open) = (CancellationToken::new(), Instant::now(), AtomicUsize::new(0));
         let (leaving, aborting) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Shared { limits, epochs, access, drain, connections, open, started, leaving, aborting })
+        let handed_over = CancellationToken::new();
+        Arc::new(Shared {
+            limits,
+            epochs,
+            access,
+            drain,
+            handed_over,
+            ports,
+            connections,
+            open,
+            started,
+            leaving,
+            aborting,
+        })
     }
 
     /// From here on, clients are asked to go elsewhere; what they send is served all the same.

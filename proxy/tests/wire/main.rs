@@ -18,6 +18,7 @@ mod faults;
 mod floods;
 mod framing;
 mod goodbyes;
+mod handover;
 mod harness;
 mod heads;
 mod hops;

@@ -36,7 +36,8 @@ impl Proxy {
 
     fn run(mut command: Command, args: &[&str]) -> Proxy {
         let threads = if args.contains(&"--threads") { &[][..] } else { &["--threads", "2"] };
-        command.args(["--admin", "127.0.0.1:0", "--instance", "test"]).args(threads).args(args);
+        let admin = if args.contains(&"--admin") { &[][..] } else { &["--admin", "127.0.0.1:0"] };
+        command.args(["--instance", "test"]).args(admin).args(threads).args(args);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::<Mutex<String>>::default();
         collect(child.stderr.take().unwrap(), Arc::clone(&log));
