@@ -33,7 +33,7 @@ pub(crate) async fn measure(bench: &Bench) -> Result<Section> {
                  so and without reading on. Reload: the weights change every 50 ms. Removal: endpoints leave the \
                  slice, and 100 ms later the backend closes its port and its connections. Drain: SIGTERM; \
                  clients use the connections that they have until told to close. Restart: a second proxy with \
-                 the same configuration starts beside the first, which gets SIGTERM a second later.";
+                 the same configuration and the same `--handover` starts beside the first, which ends.";
     let mut section = Section::new("Failed requests", about, &["", "", "failed"]);
     for name in Name::PROXIES {
         let tally = race(bench, name).await;
@@ -159,11 +159,13 @@ async fn restart(bench: &Bench) -> Result<Tally> {
     let mut old = config.start(bench, &Options::one_worker(bench))?;
     wait_until_it_answers(rollout.door(), &mut old).await?;
     let clients = Clients::start(rollout.door(), CLIENTS, requests());
+    sleep(time(bench) / 2).await;
     let _new = config.start(bench, &Options::one_worker(bench))?;
-    sleep(Duration::from_secs(1)).await;
-    old.signal(Signal::TERM)?;
     let begun = Instant::now();
-    while !old.ended() && begun.elapsed() < DRAINED {
+    while !old.ended() {
+        if begun.elapsed() > DRAINED {
+            anyhow::bail!("the first proxy has not ended within {} s", DRAINED.as_secs());
+        }
         sleep(Duration::from_millis(10)).await;
     }
     let before = clients.good();

@@ -86,6 +86,7 @@ impl Config {
         let plain =
             ["--admin", &admin, "--threads", &threads, "--drain-delay", &delay, "--drain-timeout", "10s"];
         arguments.extend(plain.map(Into::into));
+        arguments.extend(["--handover".into(), self.folder.join("next").into()]);
         arguments.extend(bench.tools.features.iter().map(Into::into));
         let arguments: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
         let log = self.folder.join(format!("log-{}", port()?));
