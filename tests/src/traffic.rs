@@ -62,6 +62,12 @@ impl Record {
         Record(self.0.iter().filter(inside).cloned().collect())
     }
 
+    /// Requests that were sent at or after this time and before that one, whenever they ended.
+    pub fn sent_between(&self, from: u64, to: u64) -> Record {
+        let inside = |exchange: &&Exchange| (from..to).contains(&exchange.sent);
+        Record(self.0.iter().filter(inside).cloned().collect())
+    }
+
     /// From the end of a version's first bad answer to the sending of the last request that it got. `None`: it gave no
     /// bad answer.
     pub fn from_bad_to_quiet(&self, version: &str) -> Option<Duration> {

@@ -76,10 +76,16 @@ pub fn shares(states: &[Seen], record: &Record) -> Result<Vec<f64>> {
 }
 
 impl Window {
-    /// Requests in it, and by how many those of the canary are off what its share says.
+    /// Requests in it, and by how many those of the canary are off what its share says. Those that were under way when
+    /// the next split was decided may belong to either; without them, a canary that is slow at that moment would seem
+    /// to have got too few.
     pub fn off(&self, record: &Record, canary: &str) -> (usize, f64) {
-        let inside = record.between(self.from, self.to);
-        let share = f64::from(self.weight) / 100.0 * inside.0.len() as f64;
-        (inside.0.len(), (inside.of(canary) as f64 - share).abs())
+        let off = |inside: &Record| {
+            let share = f64::from(self.weight) / 100.0 * inside.0.len() as f64;
+            (inside.of(canary) as f64 - share).abs()
+        };
+        let ended = record.between(self.from, self.to);
+        let sent = record.sent_between(self.from, self.to);
+        (ended.0.len(), off(&ended).min(off(&sent)))
     }
 }
