@@ -21,6 +21,8 @@ const PACE: Duration = Duration::from_millis(20);
 const AGAIN: Duration = Duration::from_secs(1);
 /// While a Service waits to be taken over, routers are looked at this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// While there are no routers, whoever waits for them looks at least this often; their news come sooner.
+const LOOK_ON: Duration = Duration::from_secs(30);
 /// How long a Rollout that waits for nothing stays at hand.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -143,6 +145,10 @@ impl Life {
             return Then::Wait(Some(wake_at.map_or(LOOK_AGAIN, |at| until(at).min(LOOK_AGAIN))));
         }
         self.failures = 0;
+        if world.lacks_routers() {
+            // Their bell rings only for those who are tended, and the status has to say when they are there.
+            return Then::Wait(Some(wake_at.map_or(LOOK_ON, |at| until(at).min(LOOK_ON))));
+        }
         Then::Wait(wake_at.map(until))
     }
 

@@ -296,6 +296,11 @@ impl KubeWorld {
         outages.iter().filter_map(|(resource, error)| trouble::outage(resource, error)).collect()
     }
 
+    /// Whether the status says that nobody serves the namespace.
+    pub(super) fn lacks_routers(&self) -> bool {
+        self.no_router().is_some()
+    }
+
     /// Why nobody serves the namespace.
     fn no_router(&self) -> Option<Trouble> {
         let pods = self.cluster.routers.all(&Cluster::router_key(&self.key.namespace));
