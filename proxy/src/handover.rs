@@ -9,7 +9,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
@@ -38,11 +38,10 @@ const CONFIRMED: u8 = b'R';
 #[derive(Debug)]
 pub(crate) struct Legacy {
     stream: UnixStream,
-    pub(crate) sockets: Sockets,
 }
 
 /// Asks the process that listens on `path` for its sockets. `None`: there is none.
-pub(crate) fn claim(path: &Path) -> io::Result<Option<Legacy>> {
+pub(crate) fn claim(path: &Path) -> io::Result<Option<(Legacy, Sockets)>> {
     let stream = match UnixStream::connect(path) {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
@@ -53,7 +52,7 @@ pub(crate) fn claim(path: &Path) -> io::Result<Option<Legacy>> {
     stream.set_read_timeout(Some(SEND_TIMEOUT))?;
     let mut sockets = Sockets::new();
     for _ in 0..MAX_MESSAGES {
-        let Some((address, some)) = receive(&stream)? else { return Ok(Some(Legacy { stream, sockets })) };
+        let Some((address, some)) = receive(&stream)? else { return Ok(Some((Legacy { stream }, sockets))) };
         sockets.entry(address).or_default().extend(some);
     }
     Err(io::Error::other("too many sockets"))
@@ -66,11 +65,11 @@ impl Legacy {
     }
 }
 
-/// Listens for the next process. Nobody else does: whoever did has left its sockets to this one.
+/// Listens for the next process. Nobody else does: whoever did has left its sockets to this one. A file that is no
+/// socket is somebody's own, and stays.
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
+        std::fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;

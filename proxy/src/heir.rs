@@ -30,7 +30,11 @@ pub(crate) async fn taken_over(
     }
     shared.ports.forget();
     if let Err(error) = succeed(path, legacy, shared).await {
-        tracing::error!(%error, path = %path.display(), "sockets can't be handed over to another process");
+        let path = path.display();
+        tracing::error!(
+            "sockets can't be handed over to another process at {path}: {error}; name a new file in a folder of your \
+             own with --handover"
+        );
         pending::<()>().await;
     }
 }

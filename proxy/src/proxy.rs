@@ -89,7 +89,7 @@ pub enum Error {
         "can't find the cluster's API server; run in a pod with a ServiceAccount, or name a kubeconfig in KUBECONFIG"
     )]
     Cluster(#[source] ClusterError),
-    /// Sockets can't be taken over, or the place where they would be handed over can't be used.
+    /// Sockets can't be taken over from the process before.
     #[error(
         "can't take sockets over by {}; name a file in a folder of your own with --handover, or leave it out",
         path.display()
@@ -161,11 +161,10 @@ async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Err
     let mut signals = Signals::new().map_err(|source| Error::Start { what: "signals", source })?;
     let (access, lines) = Log::new(settings.access_log);
     let path = settings.handover.as_deref();
-    let legacy = path.map_or(Ok(None), handover::claim);
-    let mut legacy =
-        legacy.map_err(|source| Error::Handover { path: path.unwrap_or(Path::new("")).into(), source })?;
-    let left = legacy.as_mut().map(|legacy| std::mem::take(&mut legacy.sockets)).unwrap_or_default();
-    let ports = Ports::new(left, path.is_some());
+    let claim =
+        |path: &Path| handover::claim(path).map_err(|source| Error::Handover { path: path.into(), source });
+    let (legacy, left) = path.map(claim).transpose()?.flatten().unzip();
+    let ports = Ports::new(left.unwrap_or_default(), path.is_some());
     let limits = Limits {
         address: settings.listen_address,
         threads: settings.threads,

@@ -145,3 +145,15 @@ fn a_place_that_can_not_be_used_is_told() {
     wait_for("it says so", || log.proxy.log().contains("can't be handed over").then_some(()));
     assert_eq!((shop.get("/").status(), log.get("/").status()), (200, 200));
 }
+
+#[test]
+fn a_file_of_somebody_is_not_taken_for_a_place() {
+    let place = Place::new();
+    std::fs::write(place.socket(), "notes").unwrap();
+    let args = place.args("2");
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let shop = Shop::with(Split::new(1, 100, 0), Backend::named("v1"), Backend::named("v2"), &args);
+    wait_for("it says so", || shop.proxy.log().contains("name a new file").then_some(()));
+    assert_eq!(std::fs::read_to_string(place.socket()).unwrap(), "notes");
+    assert_eq!(shop.get("/").status(), 200);
+}
