@@ -88,24 +88,19 @@ enum Command {
 impl Command {
     /// Whether it looks at Rollouts, or things, of a namespace. What a person says is never ignored.
     fn knows_namespaces(&self) -> bool {
-        !matches!(
-            self,
-            Command::Local(_)
-                | Command::Controller(_)
-                | Command::Demo(_)
-                | Command::DemoClients(_)
-                | Command::DemoService
-                | Command::Version
-                | Command::Completions(_)
-        )
+        self.knows_places() && !matches!(self, Command::Controller(_))
     }
 
     /// Whether it asks a cluster.
     fn knows_clusters(&self) -> bool {
+        self.knows_places() && !matches!(self, Command::Install(_))
+    }
+
+    /// Whether it is about a cluster, or a part of one, at all.
+    fn knows_places(&self) -> bool {
         !matches!(
             self,
             Command::Local(_)
-                | Command::Install(_)
                 | Command::Demo(_)
                 | Command::DemoClients(_)
                 | Command::DemoService

@@ -171,15 +171,9 @@ fn named(mut manifest: Value, name: &str, service: &str, label: &str) -> Value {
 async fn clash(shop: &Shop) -> Result<Figures> {
     let one = Release { replicas: Some(1), ..Release::new("v1") };
     let caller = shop.serves(&one).await?;
-    let before = shop
-        .kubectl(&[
-            "get",
-            "httproute,service",
-            ROLLOUT,
-            "-o",
-            "jsonpath={.items[*].metadata.resourceVersion}",
-        ])
-        .await?;
+    let versions =
+        ["get", "httproute,service", ROLLOUT, "-o", "jsonpath={.items[*].metadata.resourceVersion}"];
+    let before = shop.kubectl(&versions).await?;
     let follow = |name: &str| Journal::follow(shop.place.client.clone(), &shop.name, name);
     let (same, wide) = (follow("same-service"), follow("same-pods"));
     let other = one.with_version("other").manifest(&shop.place.images);
@@ -194,15 +188,7 @@ async fn clash(shop: &Shop) -> Result<Figures> {
         .await?;
     let pods = ["spec.selector", by.as_str(), "a label of their own"];
     wide.reaches("the same pods are refused", patience, |seen| is_invalid(&seen.status(), &pods)).await?;
-    let after = shop
-        .kubectl(&[
-            "get",
-            "httproute,service",
-            ROLLOUT,
-            "-o",
-            "jsonpath={.items[*].metadata.resourceVersion}",
-        ])
-        .await?;
+    let after = shop.kubectl(&versions).await?;
     ensure!(before == after, "the first one was touched: {before} is {after}");
     let made = shop.kubectl(&["get", "replicasets", "-l", OURS, "-o", "name"]).await?;
     ensure!(made.lines().count() == 1, "pods were made of what is refused: {made}");

@@ -139,15 +139,15 @@ impl Life {
             // A release is judged when it is due, whatever else fails.
             let Then::Wait(Some(pause)) = self.pause(true) else { return Then::Wait(None) };
             let sooner = wake_at.filter(|_| released || turned.troubles.is_empty());
-            return Then::Wait(Some(sooner.map_or(pause, |at| until(at).min(pause))));
+            return within(pause, sooner);
         }
         if adopting {
-            return Then::Wait(Some(wake_at.map_or(LOOK_AGAIN, |at| until(at).min(LOOK_AGAIN))));
+            return within(LOOK_AGAIN, wake_at);
         }
         self.failures = 0;
         if world.lacks_routers() {
             // Their bell rings only for those who are tended, and the status has to say when they are there.
-            return Then::Wait(Some(wake_at.map_or(LOOK_ON, |at| until(at).min(LOOK_ON))));
+            return within(LOOK_ON, wake_at);
         }
         Then::Wait(wake_at.map(until))
     }
@@ -234,6 +234,11 @@ async fn tell(
 /// Whether it has run before: then it goes on beside its neighbour, and only what is new is refused.
 fn is_known(entry: &Entry) -> bool {
     entry.object().pointer("/status/stableRevision").is_some_and(serde_json::Value::is_string)
+}
+
+/// Waits no longer than this, and not beyond `wake_at`.
+fn within(pause: Duration, wake_at: Option<Time>) -> Then {
+    Then::Wait(Some(wake_at.map_or(pause, |at| until(at).min(pause))))
 }
 
 fn until(at: Time) -> Duration {

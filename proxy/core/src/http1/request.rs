@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use crate::head::Head;
-use crate::http1::field::{Fields, Kind, MAX_FIELDS, Span};
+use crate::http1::field::{Fields, MAX_FIELDS, Span};
 use crate::http1::framing::{self, BadFraming, Framing};
 use crate::http1::target::{self, Target};
 use crate::http1::{Parsed, Version};
@@ -256,23 +256,6 @@ fn names_other_version(bytes: &[u8]) -> bool {
 /// Whether a request with this method may be sent twice (RFC 9110 section 9.2.2).
 pub fn is_idempotent(method: &[u8]) -> bool {
     matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
-}
-
-/// Whether a field of this kind is written anew when it is passed on, or left out.
-pub(crate) fn stays(kind: Kind) -> bool {
-    match kind {
-        Kind::Connection | Kind::HopByHop | Kind::Te | Kind::Upgrade => true,
-        Kind::Other
-        | Kind::EndToEnd
-        | Kind::TransferEncoding
-        | Kind::ContentLength
-        | Kind::Host
-        | Kind::Expect
-        | Kind::ForwardedFor
-        | Kind::Forwarded
-        | Kind::TraceParent
-        | Kind::RequestId => false,
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use crate::http1::Version;
 use crate::http1::field::{Field, Fields, Kind, Span};
-use crate::http1::request::{RequestHead, stays};
+use crate::http1::request::RequestHead;
 use crate::http1::response::ResponseHead;
 
 /// Who is asked where nobody has said so: a client of HTTP/1.0 need not.
@@ -77,18 +77,13 @@ pub fn response(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead, back: Back
     let switches = head.status == 101;
     let no_length = matches!(head.status, 100..=199 | 204) || back.body != BodyGoes::AsItComes;
     let plain = !fields.facts.hop_by_hop && !no_length;
-    let keeps = |field: &Field| match field.kind {
-        Kind::Connection | Kind::HopByHop | Kind::Te => false,
-        Kind::Upgrade => switches,
-        Kind::ContentLength | Kind::TransferEncoding => !no_length,
-        Kind::Other => !fields.is_nominated(bytes, field),
-        Kind::EndToEnd
-        | Kind::Host
-        | Kind::Expect
-        | Kind::ForwardedFor
-        | Kind::Forwarded
-        | Kind::TraceParent
-        | Kind::RequestId => true,
+    let keeps = |field: &Field| {
+        let frames = matches!(field.kind, Kind::ContentLength | Kind::TransferEncoding);
+        if field.kind == Kind::Upgrade {
+            switches
+        } else {
+            !(frames && no_length) && goes_on(bytes, fields, field)
+        }
     };
     copy(out, bytes, fields, head.first_field, |field| plain || keeps(field));
     if back.body == BodyGoes::InChunks {
@@ -108,18 +103,27 @@ pub fn response(out: &mut Vec<u8>, bytes: &[u8], head: &ResponseHead, back: Back
 pub fn passing<'a>(bytes: &'a [u8], head: &'a ResponseHead) -> impl Iterator<Item = &'a Field> {
     let fields = &head.fields;
     let no_length = matches!(head.status, 100..=199 | 204);
-    fields.iter().filter(move |field| match field.kind {
-        Kind::Connection | Kind::HopByHop | Kind::Te | Kind::Upgrade | Kind::TransferEncoding => false,
-        Kind::ContentLength => !no_length,
+    fields.iter().filter(move |field| {
+        let frames = field.kind == Kind::TransferEncoding || field.kind == Kind::ContentLength && no_length;
+        !frames && goes_on(bytes, fields, field)
+    })
+}
+
+/// Whether a field is for more than our neighbour, to whom the others are said anew.
+fn goes_on(bytes: &[u8], fields: &Fields, field: &Field) -> bool {
+    match field.kind {
+        Kind::Connection | Kind::HopByHop | Kind::Te | Kind::Upgrade => false,
         Kind::Other => !fields.is_nominated(bytes, field),
         Kind::EndToEnd
+        | Kind::TransferEncoding
+        | Kind::ContentLength
         | Kind::Host
         | Kind::Expect
         | Kind::ForwardedFor
         | Kind::Forwarded
         | Kind::TraceParent
         | Kind::RequestId => true,
-    })
+    }
 }
 
 /// What follows the version. The blank before the reason is there even if there is no reason.
@@ -161,8 +165,8 @@ fn drops_of_request(bytes: &[u8], head: &RequestHead, onward: &Onward<'_>, field
         Kind::ForwardedFor => true,
         Kind::Forwarded => !onward.trusted,
         Kind::Expect => head.version == Version::Http10,
-        Kind::Other => head.fields.is_nominated(bytes, field),
-        kind @ (Kind::Connection
+        Kind::Other
+        | Kind::Connection
         | Kind::HopByHop
         | Kind::Te
         | Kind::Upgrade
@@ -170,7 +174,7 @@ fn drops_of_request(bytes: &[u8], head: &RequestHead, onward: &Onward<'_>, field
         | Kind::TransferEncoding
         | Kind::ContentLength
         | Kind::TraceParent
-        | Kind::RequestId) => stays(kind),
+        | Kind::RequestId => !goes_on(bytes, &head.fields, field),
     }
 }
 
