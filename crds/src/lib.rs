@@ -15,6 +15,7 @@ mod schema;
 mod shape;
 mod status;
 mod text;
+pub mod words;
 
 pub use admit::{Admitted, admit, admit_value, clashes, inspect};
 pub use document::{Document, MAX_BYTES, Place, ReadError, read};

@@ -29,4 +29,4 @@ mod scenarios;
 #[cfg(test)]
 mod simulator;
 
-pub use advance::{Next, findings, questions, step};
+pub use advance::{Next, findings, questions, refusal, step};

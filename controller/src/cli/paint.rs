@@ -9,6 +9,8 @@ use penstock_crds::{Phase, Role, Verdict};
 
 use super::called;
 
+pub(crate) use penstock_crds::words::clean;
+
 /// Whether there are colours.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Paint {
@@ -98,11 +100,6 @@ pub(crate) fn age(now: Time, then: Time) -> String {
     }
 }
 
-/// On one line, and without what could steer a terminal: it may come from a pod's last words.
-pub(crate) fn clean(text: &str) -> String {
-    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
 /// To the error output, unless it was said just before: a watch looks again and again. There is nobody left to tell
 /// when that fails.
 pub(crate) fn complain(text: &str) {
@@ -123,10 +120,5 @@ mod tests {
         let filled = |percent| Paint::default().bar(percent, Role::Canary).matches('█').count();
         let bars: Vec<_> = [-5, 0, 1, 10, 50, 99, 100, 140].into_iter().map(filled).collect();
         assert_eq!(bars, [0, 0, 1, 2, 10, 19, 20, 20]);
-    }
-
-    #[test]
-    fn last_words_of_a_pod_do_not_steer_the_terminal() {
-        assert_eq!(clean("oh\x1b[2J no\r\nbye\u{9b}1m"), "oh [2J no  bye 1m");
     }
 }

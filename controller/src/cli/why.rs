@@ -6,7 +6,8 @@ use anyhow::Result;
 use clap::Args;
 use k8s_openapi::jiff::fmt::strtime;
 use penstock_core::time::Time;
-use penstock_crds::{DecisionRecord, Rollout, time_of};
+use penstock_crds::words::sentence;
+use penstock_crds::{Rollout, time_of};
 
 use super::paint::{Ink, Paint, age, clean};
 use super::place::{Target, Where};
@@ -51,36 +52,3 @@ fn story(rollout: &Rollout, last: usize, now: Time, paint: Paint) -> String {
     lines.push(format!("{} {}{message}", paint.ink(Ink::Bold, "now"), paint.phase(status.phase)));
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
-
-/// A decision as a sentence: who did what, and why.
-pub(super) fn sentence(decision: &DecisionRecord) -> String {
-    let who = clean(&decision.who);
-    let revision = decision.revision.as_deref().map_or("it".to_owned(), clean);
-    let at = decision.weight.map(|weight| format!(" at {weight} %")).unwrap_or_default();
-    let to = decision.weight.map(|weight| format!(" to {weight} %")).unwrap_or_default();
-    let what = match decision.what.as_str() {
-        "Deployed" => format!("gave all traffic to {revision}"),
-        "Started" => format!("began the release of {revision}"),
-        "Advanced" => format!("raised {revision}{to}"),
-        "Passed" => format!("passed a step of {revision}{at}"),
-        "Held" => format!("holds {revision}{at}"),
-        "Paused" => format!("paused {revision}{at}"),
-        "Resumed" => format!("resumed {revision}{at}"),
-        "Aborted" => format!("aborted {revision}"),
-        "Superseded" => format!("gave up {revision} for a newer one"),
-        "Reverted" => format!("ended the release of {revision}"),
-        "Completed" => format!("made {revision} the stable revision"),
-        "Retried" => format!("tries {revision} again"),
-        "Undone" => format!("goes back to {revision}"),
-        "Promoted" => format!("moved {revision} on"),
-        "Refused" => "could not follow an order".to_owned(),
-        "Repaired" => "put the split right".to_owned(),
-        "Drained" => format!("takes the pods of {revision} away"),
-        other => format!("{} {revision}", clean(&other.to_lowercase())),
-    };
-    format!("{who} {what}: {}", clean(&decision.why))
-}
-
-#[cfg(test)]
-#[path = "why_tests.rs"]
-mod tests;

@@ -5,6 +5,7 @@ mod guard;
 mod moves;
 mod orders;
 mod plan;
+mod refusal;
 mod repair;
 mod room;
 
@@ -20,6 +21,8 @@ use crate::state::{DECISIONS, Release, State};
 use crate::strategy::{Check, Metric, Strategy};
 use crate::time::Time;
 use crate::verdict::{Finding, Moment};
+
+pub use refusal::refusal;
 
 /// While proxies or pods are awaited, the world is looked at this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);

@@ -14,6 +14,28 @@ fn an_abort_is_one_turn() {
     assert_eq!(stage.last(What::Aborted).who, "ann");
 }
 
+/// What the page offers is what the machine would do.
+#[test]
+fn an_order_that_would_be_refused_is_known_before_it_is_given() {
+    let mut stage = Stage::new();
+    let would = |stage: &mut Stage, kind| {
+        let kept = stage.look().revisions.unwrap();
+        crate::refusal(&stage.strategy, &stage.state, &kept, kind, stage.now)
+    };
+    assert!(would(&mut stage, OrderKind::Abort).unwrap().contains("nothing is being released"));
+    assert!(would(&mut stage, OrderKind::Undo(None)).unwrap().contains("no older revision is kept"));
+    stage.apply("v2").until_weight(10).run(1);
+    let before = stage.state.clone();
+    for kind in [OrderKind::Abort, OrderKind::Promote, OrderKind::PromoteFull, OrderKind::Pause] {
+        assert_eq!(would(&mut stage, kind), None);
+    }
+    assert!(would(&mut stage, OrderKind::Resume).unwrap().contains("not paused by an order"));
+    assert!(would(&mut stage, OrderKind::Retry).unwrap().contains("nothing was aborted"));
+    assert_eq!(stage.state, before);
+    stage.order(OrderKind::Abort).run(1);
+    assert_eq!(would(&mut stage, OrderKind::Retry), None);
+}
+
 #[test]
 fn an_abort_needs_neither_pods_nor_proxies_nor_metrics() {
     let mut stage = Stage::new();

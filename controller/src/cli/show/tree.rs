@@ -1,15 +1,12 @@
 //! One Rollout with its revisions, pods and verdicts.
 
-use penstock_core::state::spoken;
-use penstock_core::strategy::Step;
 use penstock_core::time::Time;
 use penstock_crds::{
     DecisionRecord, Measurement, PodStatus, RevisionStatus, Role, Rollout, RolloutStatus, Verdict, admit,
-    time_of,
+    time_of, words,
 };
 
 use crate::cli::paint::{Ink, Paint, age, clean};
-use crate::cli::why;
 
 /// One Rollout with its revisions, pods and verdicts.
 pub(crate) fn tree(rollout: &Rollout, now: Time, paint: Paint, wide: bool) -> String {
@@ -68,13 +65,8 @@ fn step_line(rollout: &Rollout, status: &RolloutStatus, step: i32, steps: i32, n
     let since = status.step_since.as_ref().map(|since| format!(", {} in it", age(now, time_of(since))));
     let known = admit(rollout).map(|admitted| admitted.strategy.steps).unwrap_or_default();
     let same = i32::try_from(known.len()).is_ok_and(|n| n == steps);
-    let what =
-        usize::try_from(step).ok().and_then(|n| known.get(n)).filter(|_| same).map(|step| match step {
-            Step::SetWeight(weight) => format!(": to {weight}"),
-            Step::Pause(Some(duration)) => format!(": pause of {}", spoken(*duration)),
-            Step::Pause(None) => ": pause until a person promotes".to_owned(),
-            Step::SetCanaryScale(scale) => format!(": {scale}"),
-        });
+    let what = usize::try_from(step).ok().and_then(|n| known.get(n)).filter(|_| same);
+    let what = what.map(|step| format!(": {}", words::step(step)));
     format!("step {} of {steps}{}{}", step + 1, what.unwrap_or_default(), since.unwrap_or_default())
 }
 
@@ -177,5 +169,5 @@ fn conditions(status: &RolloutStatus, now: Time, paint: Paint) -> Vec<String> {
 fn latest(decision: &DecisionRecord, now: Time, paint: Paint) -> String {
     let time =
         decision.time.as_ref().map(|time| format!("{} ago ", age(now, time_of(time)))).unwrap_or_default();
-    format!("{}{}", paint.ink(Ink::Dim, &time), why::sentence(decision))
+    format!("{}{}", paint.ink(Ink::Dim, &time), words::sentence(decision))
 }
