@@ -61,10 +61,14 @@ pub enum What {
     Started,
     /// The canary's share rose.
     Advanced,
-    /// A step was passed that changes no weight: the canary has the pods that it asks for.
+    /// A step was passed that changes no weight: the canary has the pods that it asks for, a gate has said go.
     Passed,
     /// The release waits; said once per reason.
     Held,
+    /// The release waits for a gate.
+    Gated,
+    /// Nothing is promoted for a time.
+    Frozen,
     /// The release stands still by order.
     Paused,
     /// It goes on.

@@ -14,6 +14,7 @@
 //! 4. unknown, old or half a measurement never counts as good.
 
 pub mod decision;
+pub mod gate;
 pub mod observation;
 pub mod revision;
 pub mod sample;
@@ -29,4 +30,4 @@ mod scenarios;
 #[cfg(test)]
 mod simulator;
 
-pub use advance::{Next, findings, questions, refusal, step};
+pub use advance::{Next, findings, gate_question, questions, refusal, step};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::gate::GateAnswer;
 use crate::revision::Revision;
 use crate::sample::Answer;
 use crate::split::{Generation, Split};
@@ -20,8 +21,21 @@ pub struct Observation {
     pub proxies: Option<BTreeMap<String, Option<Report>>>,
     /// Answers that came since the last turn.
     pub answers: Vec<Answer>,
+    /// What the gate has said since the last turn.
+    pub gate: Option<GateAnswer>,
+    /// The freeze that holds at present.
+    pub frozen: Option<Frozen>,
     /// Orders of people that wait, oldest first.
     pub orders: Vec<Order>,
+}
+
+/// A time in which nothing is promoted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frozen {
+    /// When it ends. `None`: it does not.
+    pub until: Option<Time>,
+    /// Until when and why, in words.
+    pub why: String,
 }
 
 /// What stands in the router's object.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::Decision;
+use crate::gate::Asked;
 use crate::revision::Revision;
 use crate::split::{Generation, Split, Weight};
 use crate::strategy::{CanaryScale, Step};
@@ -69,6 +70,9 @@ pub struct Release {
     /// Since when it is waited for proxies to apply the split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unacknowledged: Option<Time>,
+    /// What the gate has said that it stands at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
     /// What it waits for, when it can't go on.
     pub hold: Option<Hold>,
     /// A person paused it.
@@ -94,6 +98,7 @@ impl Release {
             weight_since: None,
             waiting: None,
             unacknowledged: None,
+            asked: None,
             hold: None,
             paused: None,
             waved: None,
@@ -109,7 +114,7 @@ impl Release {
         }
         match self.steps.get(self.step) {
             Some(Step::SetWeight(weight)) => present.max(*weight),
-            Some(Step::Pause(_) | Step::SetCanaryScale(_)) => present,
+            Some(Step::Pause(_) | Step::SetCanaryScale(_) | Step::Gate(_)) => present,
             None => Weight::ALL,
         }
     }
@@ -118,7 +123,7 @@ impl Release {
     pub fn scale(&self) -> CanaryScale {
         let scale = |step: &Step| match step {
             Step::SetCanaryScale(scale) => Some(*scale),
-            Step::SetWeight(_) | Step::Pause(_) => None,
+            Step::SetWeight(_) | Step::Pause(_) | Step::Gate(_) => None,
         };
         let so_far = self.steps.iter().take(self.step.saturating_add(1));
         so_far.rev().find_map(scale).unwrap_or(CanaryScale::MatchTraffic)
@@ -181,6 +186,10 @@ pub enum Cause {
     Doubt,
     /// The Rollout asks for no pods.
     NoReplicas,
+    /// A gate has not said go.
+    Gate,
+    /// Nothing is promoted for a time.
+    Frozen,
 }
 
 /// An aborted revision.
@@ -214,7 +223,7 @@ pub enum Phase {
     Healthy,
     /// A canary is on its way.
     Progressing,
-    /// A canary stands still until a person says so.
+    /// A canary stands still until a person or a gate says so, or a freeze is over.
     Paused,
     /// The wanted revision was aborted; stable has all traffic.
     Aborted,
@@ -224,7 +233,16 @@ impl State {
     /// Where the Rollout stands.
     pub fn phase(&self) -> Phase {
         let stands = |release: &Release| {
-            release.hold.as_ref().is_some_and(|h| matches!(h.cause, Cause::Paused | Cause::Person))
+            release.hold.as_ref().is_some_and(|hold| match hold.cause {
+                Cause::Paused | Cause::Person | Cause::Frozen => true,
+                Cause::Gate => hold.told,
+                Cause::Clock
+                | Cause::Pods
+                | Cause::Proxies
+                | Cause::NoData
+                | Cause::Doubt
+                | Cause::NoReplicas => false,
+            })
         };
         match (&self.stable, &self.release) {
             (None, _) => Phase::Deploying,

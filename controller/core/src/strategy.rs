@@ -44,6 +44,17 @@ pub enum Step {
     Pause(Option<Duration>),
     /// From here on the canary has so many pods, whatever its weight. The step is over when they are ready.
     SetCanaryScale(CanaryScale),
+    /// Stays until the gate says go, judged all the while. Which gate it is, whoever asks knows by the step's index.
+    Gate(Gate),
+}
+
+/// How a gate is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gate {
+    /// Time from one question to the next: above 0.
+    pub interval: Duration,
+    /// A release that is told to wait for longer than this is aborted. `None`: it waits for as long as it takes.
+    pub timeout: Option<Duration>,
 }
 
 /// How many pods a canary has before it has all traffic; with all traffic it has all pods.

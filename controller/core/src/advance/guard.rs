@@ -1,4 +1,4 @@
-//! What ends a release against its will: the judge's word, or the progress deadline.
+//! What ends a release against its will: the judge's word, a gate's, or the progress deadline.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ impl Turn<'_> {
         if self.state.stable.is_none() {
             return;
         }
-        if let Some(why) = self.breach().or_else(|| self.overdue()) {
+        if let Some(why) = self.breach().or_else(|| self.no_go()).or_else(|| self.overdue()) {
             self.abort(MACHINE, &why);
         }
     }
@@ -30,13 +30,14 @@ impl Turn<'_> {
         (!why.is_empty()).then(|| why.join("; ") + &self.restarts(release))
     }
 
-    /// Nobody waits while paused, or while the world can't be seen.
+    /// Nobody waits while paused or frozen, or while the world can't be seen.
     fn time_the_waits(&mut self) {
         let (pods, proxies) = (self.awaits_pods(), self.awaits_proxies());
         let (now, lasting, seen) = (self.now, self.lasting(), self.seen.revisions.is_some());
         let canary = self.state.release.as_ref().map(|r| r.revision.clone());
         let ready = canary.map_or(0, |r| self.ready(&r));
-        let paused = self.strategy.paused;
+        let frozen = self.state.release.as_ref().is_some_and(|release| self.frozen(release).is_some());
+        let paused = self.strategy.paused || frozen;
         let Some(release) = &mut self.state.release else { return };
         let paused = paused || release.paused.is_some();
         release.unacknowledged = if proxies && !paused { release.unacknowledged.or(Some(now)) } else { None };
@@ -91,6 +92,9 @@ impl Turn<'_> {
 
     /// Whether enough pods are ready for the next weight, and safe from what was decided before this release.
     pub(super) fn has_pods(&self, release: &Release) -> bool {
+        if self.holds_back(release) {
+            return true;
+        }
         let Some(pods) = self.pods(&release.revision) else { return false };
         pods.ready >= self.pods_needed(release) && pods.generation >= release.generation
     }

@@ -1,6 +1,7 @@
 //! One turn of the machine, one file per phase, in the order in which they are called.
 
 mod choose;
+mod gates;
 mod guard;
 mod moves;
 mod orders;
@@ -8,6 +9,8 @@ mod plan;
 mod refusal;
 mod repair;
 mod room;
+
+pub use gates::gate_question;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -104,6 +107,7 @@ pub(crate) fn step_under(
     turn.adopt();
     turn.repair();
     turn.take_answers();
+    turn.take_gate();
     let orders = turn.obey();
     turn.choose();
     turn.guard();

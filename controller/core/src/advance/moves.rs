@@ -11,7 +11,7 @@ use crate::strategy::{CanaryScale, Step};
 use crate::verdict::{Finding, Verdict};
 
 /// What happens to a release next.
-enum Move {
+pub(super) enum Move {
     /// It stays where it is.
     Wait(Cause, String),
     /// The step is over.
@@ -85,6 +85,7 @@ impl Turn<'_> {
             release.steps.clone_from(&self.strategy.steps);
             release.step = anchor(&release.steps, weight);
             release.step_since = None;
+            release.asked = None;
         }
     }
 
@@ -116,6 +117,9 @@ impl Turn<'_> {
         if let Some(who) = &release.paused {
             return Wait(Cause::Paused, format!("paused by {who}"));
         }
+        if let Some(frozen) = self.frozen(release) {
+            return Wait(Cause::Frozen, frozen.why.clone());
+        }
         if self.strategy.replicas == 0 {
             return Wait(Cause::NoReplicas, "spec.replicas is 0: there is nothing to release onto".into());
         }
@@ -126,6 +130,7 @@ impl Turn<'_> {
         match step {
             Some(Step::SetWeight(to)) => self.move_to(release, weight, *to),
             Some(Step::Pause(time)) => self.leave_pause(release, *time),
+            Some(Step::Gate(_)) => self.pass_gate(release),
             Some(Step::SetCanaryScale(_)) if self.rules.ready_first && !self.has_pods(release) => {
                 Wait(Cause::Pods, self.pods_missing(release))
             }
@@ -226,6 +231,7 @@ impl Turn<'_> {
         let now = self.now;
         if let Some(release) = &mut self.state.release {
             release.step += 1;
+            release.asked = None;
             release.step_since = acknowledged.then_some(now);
         }
     }
@@ -274,8 +280,7 @@ impl Turn<'_> {
         let tell = !told && tells(cause, now.since(since), patience);
         release.hold = Some(Hold { cause, why: why.clone(), since, told: told || tell });
         if tell {
-            let what = if matches!(cause, Cause::Person | Cause::Paused) { What::Paused } else { What::Held };
-            self.decide(what, Some(revision), MACHINE, why);
+            self.decide(told_as(cause), Some(revision), MACHINE, why);
         }
     }
 }
@@ -291,10 +296,23 @@ pub(super) fn anchor(steps: &[Step], weight: Weight) -> usize {
     last.filter(|_| weight > Weight::NONE).unwrap_or(0)
 }
 
+fn told_as(cause: Cause) -> What {
+    match cause {
+        Cause::Person | Cause::Paused => What::Paused,
+        Cause::Gate => What::Gated,
+        Cause::Frozen => What::Frozen,
+        Cause::Clock | Cause::Pods | Cause::Proxies | Cause::NoData | Cause::Doubt | Cause::NoReplicas => {
+            What::Held
+        }
+    }
+}
+
 fn tells(cause: Cause, held: Duration, patience: Duration) -> bool {
     match cause {
         Cause::Clock => false,
-        Cause::Person | Cause::Paused => true,
-        Cause::Pods | Cause::Proxies | Cause::NoData | Cause::Doubt | Cause::NoReplicas => held >= patience,
+        Cause::Person | Cause::Paused | Cause::Frozen => true,
+        Cause::Pods | Cause::Proxies | Cause::NoData | Cause::Doubt | Cause::NoReplicas | Cause::Gate => {
+            held >= patience
+        }
     }
 }

@@ -5,6 +5,7 @@ use crate::decision::What;
 use crate::observation::{Order, OrderKind};
 use crate::revision::Revision;
 use crate::state::{HANDLED, Refused, Release, Undo};
+use crate::strategy::Step;
 
 /// Why an order can't be followed, and what to do instead.
 type Refusal = String;
@@ -95,13 +96,14 @@ impl Turn<'_> {
             release.waved = Some(order.who.clone());
             release.hold = None;
             let at = release.step;
-            if matches!(release.steps.get(at), Some(crate::strategy::Step::Pause(_))) {
+            if matches!(release.steps.get(at), Some(Step::Pause(_) | Step::Gate(_))) {
                 release.step += 1;
+                release.asked = None;
                 release.step_since = None;
             }
             (release.revision.clone(), at, release.steps.len())
         };
-        let why = format!("step {} of {of} ended by order", (at + 1).min(of));
+        let why = format!("step {} of {of} ended by order{}", (at + 1).min(of), self.in_a_freeze());
         self.decide(What::Promoted, Some(revision), &order.who, said(&why, order));
         Ok(())
     }
@@ -113,9 +115,15 @@ impl Turn<'_> {
         release.full = Some(order.who.clone());
         release.hold = None;
         let revision = release.revision.clone();
-        let why = "all steps at once by order, whatever the measurements say";
-        self.decide(What::Promoted, Some(revision), &order.who, said(why, order));
+        let freeze = self.in_a_freeze();
+        let why = format!("all steps at once by order, whatever the measurements say{freeze}");
+        self.decide(What::Promoted, Some(revision), &order.who, said(&why, order));
         Ok(())
+    }
+
+    /// An order that goes before a freeze is told as one.
+    fn in_a_freeze(&self) -> String {
+        self.seen.frozen.as_ref().map(|frozen| format!(", although {}", frozen.why)).unwrap_or_default()
     }
 
     fn pause(&mut self, order: &Order) -> Result<(), Refusal> {

@@ -128,12 +128,14 @@ impl Turn<'_> {
             _ => None,
         };
         let waits = [release.waiting.as_ref().map(|w| w.since), release.unacknowledged];
+        let frozen = self.frozen(release).and_then(|frozen| frozen.until).filter(|at| *at > self.now);
+        let gate = self.gate_due(release);
         let deadline = waits.into_iter().flatten().map(|since| since + self.strategy.progress_deadline);
         let gain = release.waiting.as_ref().and_then(|w| w.gain).map(|gain| gain.since + self.lasting());
         let due = deadline.chain(gain).filter(|at| *at > self.now).min();
         let told = |hold: &crate::state::Hold| hold.told || hold.cause == Cause::Clock;
         let tell = release.hold.as_ref().filter(|h| !told(h)).map(|h| h.since + self.patience());
-        let all = [soon, measure, pause, due, tell];
+        let all = [soon, measure, pause, due, tell, frozen, gate];
         // What is due already is under way: a question that was sent in this turn, for instance.
         let later = |at| if at > self.now { at } else { self.now + LOOK_AGAIN };
         all.into_iter().flatten().map(later).min()

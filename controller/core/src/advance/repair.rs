@@ -63,6 +63,7 @@ impl Turn<'_> {
         let weight = seen.min(self.state.split.weight(&canary));
         release.step = anchor(&release.steps, weight);
         release.step_since = None;
+        release.asked = None;
         release.weight_since = None;
         release.judge.begin_step();
         self.split([(stable, weight.rest()), (canary.clone(), weight)], None);

@@ -40,6 +40,9 @@ impl Turn<'_> {
         if self.state.stable.is_none() {
             return self.strategy.replicas;
         }
+        if self.holds_back(release) {
+            return 0;
+        }
         let goal = release.goal(self.state.split.weight(&release.revision));
         release.scale().pods(goal, self.strategy.replicas)
     }

@@ -1,5 +1,6 @@
 //! What people expect of a release, one scenario each.
 
+mod gates;
 mod judging;
 mod orders;
 mod pods;

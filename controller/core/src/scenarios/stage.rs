@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::advance::{Next, questions, step};
+use crate::advance::{Next, gate_question, questions, step};
 use crate::decision::{Action, Decision, What};
-use crate::observation::{Observation, Order, OrderKind, Pods, Report, Route};
+use crate::gate::{GateAnswer, GateQuestion, GateWord};
+use crate::observation::{Frozen, Observation, Order, OrderKind, Pods, Report, Route};
 use crate::revision::Revision;
 use crate::sample::{Answer, Asks, Counts, NoData, Reading, Sample};
 use crate::split::Weight;
@@ -62,6 +63,11 @@ pub(super) struct Stage {
     /// Requests a second in all.
     pub(super) rate: u64,
     pub(super) orders: Vec<Order>,
+    /// What the gate says; `None`: it hangs.
+    pub(super) gate: Option<GateWord>,
+    /// Every question to a gate.
+    pub(super) gate_asked: Vec<GateQuestion>,
+    pub(super) frozen: Option<Frozen>,
     pub(super) told: Vec<Decision>,
     route: Route,
     proxies: BTreeMap<String, Option<Report>>,
@@ -88,6 +94,9 @@ impl Stage {
             failing: 0,
             rate: 1000,
             orders: Vec::new(),
+            gate: None,
+            gate_asked: Vec::new(),
+            frozen: None,
             told: Vec::new(),
             route: Route::Absent,
             proxies,
@@ -143,13 +152,23 @@ impl Stage {
 
     pub(super) fn look(&mut self) -> Observation {
         let answers = self.answers();
+        let gate = self.ask_gate();
         Observation {
             revisions: Some(self.pods.clone()).filter(|_| !self.blind),
             route: self.route.clone(),
             proxies: Some(self.proxies.clone()),
             answers,
+            gate,
+            frozen: self.frozen.clone(),
             orders: self.orders.clone(),
         }
+    }
+
+    fn ask_gate(&mut self) -> Option<GateAnswer> {
+        let question = gate_question(&self.strategy, &self.state, self.now)?;
+        self.gate_asked.push(question.clone());
+        let word = self.gate.clone()?;
+        Some(GateAnswer { asked: question.asked, gate: "ci".into(), word })
     }
 
     fn live(&mut self) {
@@ -236,6 +255,12 @@ impl Stage {
     /// A proxy is gone for good.
     pub(super) fn lose(&mut self, proxy: &str) {
         self.proxies.remove(proxy);
+    }
+
+    /// Nothing was ever routed.
+    pub(super) fn forget_route(&mut self) {
+        self.route = Route::Absent;
+        self.proxies.values_mut().for_each(|r| *r = Some(Report::default()));
     }
 
     /// The proxies apply what stands in the route.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use super::world::{Look, Nature, World};
 use crate::advance::Next;
 use crate::decision::{Action, Decision, What};
+use crate::gate::GateName;
+use crate::observation::OrderKind;
 use crate::revision::Revision;
 use crate::split::Weight;
 use crate::state::State;
@@ -42,6 +44,7 @@ pub(super) fn saved(world: &mut World, before: &State, look: &Look) -> Checked {
     raise(world, before, &after, look)?;
     refused_gets_nothing(&after)?;
     stable_changes_only_when_all_traffic_is_there(world, before, &after)?;
+    gates_are_passed_by_a_word(world, before, &after)?;
     orders_are_handled_once(world, &new)?;
     new.iter().try_for_each(|decision| healthy_is_not_aborted(world, decision))
 }
@@ -110,6 +113,7 @@ fn raise(world: &World, before: &State, after: &State, look: &Look) -> Checked {
             format!("{revision} jumped to {to}, which is no step")
         })?;
         alone(world, before, revision)?;
+        holds(!look.frozen || by_person(world, before), || format!("{revision} rose in a freeze"))?;
         judged(world, before, revision, from)?;
     }
     Ok(())
@@ -144,10 +148,37 @@ fn alone(world: &World, before: &State, canary: &Revision) -> Checked {
 
 fn judged(world: &World, before: &State, canary: &Revision, from: Weight) -> Checked {
     let bad = matches!(world.natures.get(canary), Some(Nature::Failing | Nature::Slow));
-    let by_person = world.orders.iter().any(|o| {
-        matches!(o.kind, crate::observation::OrderKind::Promote | crate::observation::OrderKind::PromoteFull)
-    }) || before.release.as_ref().is_some_and(|r| r.waved.is_some() || r.full.is_some());
-    holds(!bad || from == Weight::NONE || by_person, || format!("{canary} is bad and rose beyond {from}"))
+    let ordered = by_person(world, before);
+    holds(!bad || from == Weight::NONE || ordered, || format!("{canary} is bad and rose beyond {from}"))
+}
+
+/// Whether a person has ordered the release on, or back to an older revision.
+fn by_person(world: &World, before: &State) -> bool {
+    world
+        .orders
+        .iter()
+        .any(|o| matches!(o.kind, OrderKind::Promote | OrderKind::PromoteFull | OrderKind::Undo(_)))
+        || before.release.as_ref().is_some_and(|r| r.waved.is_some() || r.full.is_some())
+        || before.undo.is_some()
+}
+
+/// No gate is behind a release that has not said go to this very release, unless a person has ordered it on.
+fn gates_are_passed_by_a_word(world: &World, before: &State, after: &State) -> Checked {
+    let (Some(then), Some(now)) = (&before.release, &after.release) else { return Ok(()) };
+    let same = then.revision == now.revision && then.generation == now.generation && then.steps == now.steps;
+    if !same || now.full.is_some() {
+        return Ok(());
+    }
+    for step in then.step..now.step {
+        let is_gate = matches!(now.steps.get(step), Some(Step::Gate(_)));
+        let name = GateName { revision: now.revision.clone(), release: now.generation, step };
+        let waved = step == then.step
+            && world.orders.iter().any(|o| matches!(o.kind, OrderKind::Promote | OrderKind::PromoteFull));
+        holds(!is_gate || waved || world.said_go.contains(&name), || {
+            format!("the gate at step {step} of {} was passed without a go", now.revision)
+        })?;
+    }
+    Ok(())
 }
 
 fn refused_gets_nothing(after: &State) -> Checked {
@@ -182,7 +213,10 @@ fn healthy_is_not_aborted(world: &World, decision: &Decision) -> Checked {
     let healthy = decision.revision.as_ref().and_then(|r| world.natures.get(r)) == Some(&Nature::Healthy);
     let judged = decision.what == What::Aborted
         && decision.who == "penstock"
-        && !decision.why.contains("progressDeadline");
+        && !decision.why.contains("progressDeadline")
+        && !decision.why.contains("timeoutSeconds");
+    let no_go = decision.revision.as_ref().is_some_and(|r| world.said_no.contains(r));
+    let judged = judged && !(no_go && decision.why.contains("says no-go"));
     holds(!(healthy && judged), || format!("a healthy canary was aborted: {}", decision.why))
 }
 

@@ -9,10 +9,11 @@ pub(crate) struct Faults {
 }
 
 /// What people do does not depend on how hostile the world is.
-const PEOPLE: [&str; 4] = ["order", "template changes", "spec changes", "route edited by hand"];
+const PEOPLE: [&str; 6] =
+    ["order", "template changes", "spec changes", "route edited by hand", "freeze", "gate says no"];
 
 /// Every fault with its chance in percent at each occasion.
-const CHANCES: [(&str, u32); 27] = [
+const CHANCES: [(&str, u32); 33] = [
     ("state read stale", 15),
     ("second leader acts", 20),
     ("save lost", 5),
@@ -35,6 +36,12 @@ const CHANCES: [(&str, u32); 27] = [
     ("metrics doubled", 10),
     ("metrics half", 8),
     ("metrics lost between", 10),
+    ("gate says nothing", 20),
+    ("gate says no", 10),
+    ("gate answer lost", 15),
+    ("gate answer late", 20),
+    ("gate answer doubled", 15),
+    ("freeze", 1),
     ("pod dies", 3),
     ("order", 5),
     ("template changes", 4),

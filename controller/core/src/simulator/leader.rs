@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::checks;
 use super::proxy::counted;
 use super::world::{Late, Look, Nature, World};
-use crate::advance::{questions, step_under};
+use crate::advance::{gate_question, questions, step_under};
 use crate::decision::Action;
-use crate::observation::{Observation, Route};
+use crate::gate::{GateAnswer, GateQuestion, GateWord};
+use crate::observation::{Frozen, Observation, Route};
 use crate::sample::{Answer, NoData, Question, Reading, Sample};
 use crate::state::State;
 use crate::strategy::{Check, Strategy};
@@ -36,20 +37,24 @@ impl World {
         self.leaders[index].memory = Some((read, state.clone()));
         let strategy = self.strategy.clone();
         let asked = questions(&strategy, &state, self.now);
+        if let Some(question) = gate_question(&strategy, &state, self.now) {
+            self.ask_gate(&question);
+        }
         let observation = self.observe(&asked);
         let next = step_under(self.promise.rules, &strategy, &state, &observation, self.now);
         let busy = next.state != state || !next.actions.is_empty();
         self.quiet = if busy { 0 } else { self.quiet + 1 };
         checks::room(self, &next)?;
-        let saved = next.state == state || self.store(read, next.state)?;
+        let frozen = observation.frozen.is_some();
+        let saved = next.state == state || self.store(read, next.state, frozen)?;
         if saved { self.act(next.actions) } else { Ok(()) }
     }
 
     /// Saves, with what can go wrong. True: it is known to be saved.
-    fn store(&mut self, read: u64, state: State) -> Result<bool, String> {
+    fn store(&mut self, read: u64, state: State, frozen: bool) -> Result<bool, String> {
         let ready = self.pods.iter().map(|(r, p)| (r.clone(), p.ready)).collect();
         let Strategy { replicas, max_surge, max_unavailable, .. } = self.strategy;
-        let look = Look { ready, replicas, missing: max_surge.map_or(0, |_| max_unavailable) };
+        let look = Look { ready, replicas, missing: max_surge.map_or(0, |_| max_unavailable), frozen };
         if self.strike("save lost") {
             return Ok(false);
         }
@@ -95,7 +100,37 @@ impl World {
         };
         let proxies = if self.strike("proxies not known") { None } else { Some(self.reports()) };
         let answers = self.answer(asked);
-        Observation { revisions, route, proxies, answers, orders: self.orders.clone() }
+        let until = self.frozen_until;
+        let frozen = (until > self.now).then(|| Frozen { until: Some(until), why: "frozen".into() });
+        let gate = self.gate_answers.pop_front();
+        Observation { revisions, route, proxies, answers, gate, frozen, orders: self.orders.clone() }
+    }
+
+    /// Whatever is asked is answered now, later, twice or never, and what was said is kept to be compared.
+    fn ask_gate(&mut self, question: &GateQuestion) {
+        let asked = question.asked.clone();
+        let (silent, no) = (self.strike("gate says nothing"), self.strike("gate says no"));
+        let word = match () {
+            () if silent => GateWord::Unknown("HTTP 500".into()),
+            () if no => GateWord::NoGo("the drill has failed".into()),
+            () if self.hostile && self.rng.u8(0..3) > 0 => GateWord::Wait("not yet".into()),
+            () => GateWord::Go("well".into()),
+        };
+        if matches!(word, GateWord::Go(_)) {
+            self.said_go.insert(asked.clone());
+        }
+        if matches!(word, GateWord::NoGo(_)) {
+            self.said_no.insert(asked.revision.clone());
+        }
+        let answer = GateAnswer { asked, gate: "g".into(), word };
+        if self.strike("gate answer doubled") {
+            self.gate_answers.push_back(answer.clone());
+        }
+        if self.strike("gate answer late") {
+            self.gate_answers.push_back(answer);
+        } else if !self.strike("gate answer lost") {
+            self.gate_answers.push_front(answer);
+        }
     }
 
     fn reports(&mut self) -> BTreeMap<String, Option<crate::observation::Report>> {

@@ -1,5 +1,5 @@
 //! The machine in a hostile world: simulated time, several proxies, pods that come, go and crash-loop, metrics
-//! late, empty, doubled, half and reset, writes lost, late, doubled and stale, a crash between any two effects, two
+//! late, empty, doubled, half and reset, gates that are silent, late or say no, freezes, writes lost, late, doubled and stale, a crash between any two effects, two
 //! leaders at once, orders of people and new templates at any moment.
 //!
 //! One seed is one world. After each tick the promises in `checks.rs` are checked. A seed that fails is kept in
@@ -90,6 +90,8 @@ fn every_kind_of_fault_and_ending_occurs() {
         "Advanced",
         "Passed",
         "Held",
+        "Gated",
+        "Frozen",
         "Paused",
         "Resumed",
         "Aborted",

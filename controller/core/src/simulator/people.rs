@@ -6,7 +6,7 @@ use super::world::{Nature, World};
 use crate::observation::{Order, OrderKind};
 use crate::revision::Revision;
 use crate::split::Weight;
-use crate::strategy::{Analysis, CanaryScale, Check, Metric, Step, Strategy};
+use crate::strategy::{Analysis, CanaryScale, Check, Gate, Metric, Step, Strategy};
 
 impl World {
     pub(super) fn people(&mut self) {
@@ -33,6 +33,9 @@ impl World {
                     self.new_revision(nature);
                 }
             }
+        }
+        if self.strike("freeze") {
+            self.frozen_until = self.now + Duration::from_secs(self.rng.u64(1..25));
         }
         if self.edits && self.strike("route edited by hand") {
             self.edit();
@@ -96,6 +99,9 @@ fn steps(rng: &mut fastrand::Rng) -> Vec<Step> {
             steps.push(Step::SetCanaryScale(scale(rng)));
         }
         // Between 1 and 4 % of this little traffic is too little to judge by in the time that there is.
+        if rng.u8(0..2) == 0 {
+            steps.push(gate(rng));
+        }
         weight = rng.u8(weight..=100).max(if rng.u8(0..10) == 0 { weight } else { 5 });
         weight = if (1..5).contains(&weight) { 5 } else { weight };
         steps.push(Step::SetWeight(Weight::new(weight).unwrap()));
@@ -106,6 +112,11 @@ fn steps(rng: &mut fastrand::Rng) -> Vec<Step> {
         steps.push(pause);
     }
     steps
+}
+
+fn gate(rng: &mut fastrand::Rng) -> Step {
+    let timeout = (rng.u8(0..4) == 0).then(|| Duration::from_secs(rng.u64(5..30)));
+    Step::Gate(Gate { interval: Duration::from_secs(rng.u64(1..=3)), timeout })
 }
 
 /// `maxSurge` and `maxUnavailable`: half of all worlds have none, and both are never zero.

@@ -1,6 +1,6 @@
 //! The world: pods, proxies with traffic, objects with versions, people.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::faults::Faults;
@@ -9,6 +9,7 @@ use super::people::strategy;
 use super::proxy::{Ended, Proxy};
 use super::{Promise, checks};
 use crate::decision::{Action, Decision};
+use crate::gate::{GateAnswer, GateName};
 use crate::observation::{Order, Pods};
 use crate::revision::Revision;
 use crate::split::Split;
@@ -37,6 +38,8 @@ pub(crate) struct Look {
     pub(crate) replicas: u32,
     /// Those of them that may be missing at the end.
     pub(crate) missing: u32,
+    /// Whether nothing was to be promoted.
+    pub(crate) frozen: bool,
 }
 
 /// Something that happens later.
@@ -68,6 +71,12 @@ pub(crate) struct World {
     /// Counters as they were at the last ticks: what a metric source may show.
     pub(crate) scrapes: VecDeque<(Time, Vec<Ended>)>,
     pub(crate) leaders: Vec<Leader>,
+    /// Answers of gates that are on their way.
+    pub(crate) gate_answers: VecDeque<GateAnswer>,
+    /// Gates that have really said go, and those that have said no-go.
+    pub(crate) said_go: BTreeSet<GateName>,
+    pub(crate) said_no: BTreeSet<Revision>,
+    pub(crate) frozen_until: Time,
     pub(crate) told: Vec<Decision>,
     pub(crate) quiet: u32,
 }
@@ -97,6 +106,10 @@ impl World {
             late: Vec::new(),
             scrapes: VecDeque::new(),
             leaders: vec![Leader::default(), Leader::default()],
+            gate_answers: VecDeque::new(),
+            said_go: BTreeSet::new(),
+            said_no: BTreeSet::new(),
+            frozen_until: Time(0),
             told: Vec::new(),
             quiet: 0,
             rng,
@@ -124,6 +137,7 @@ impl World {
     pub(crate) fn calm(&mut self) {
         self.hostile = false;
         self.strategy.paused = false;
+        self.frozen_until = self.now;
     }
 
     pub(crate) fn strike(&mut self, fault: &'static str) -> bool {
