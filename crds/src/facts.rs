@@ -1,10 +1,13 @@
 //! What the driver needs of a Rollout beside its strategy.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use penstock_core::strategy::{Check, Strategy};
+
+use crate::freeze::Freeze;
 
 /// What the driver needs of a Rollout beside its strategy.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +24,10 @@ pub struct Facts {
     pub template: PodTemplateSpec,
     /// Where the numbers of errors and latency come from.
     pub source: Source,
+    /// The webhooks of gates, by the index of their step.
+    pub gates: BTreeMap<usize, Webhook>,
+    /// When nothing is promoted.
+    pub freezes: Vec<Freeze>,
     /// The header that marks requests for the canary.
     pub marks: Option<HeaderMatch>,
     /// What makes requests stick to a revision.
@@ -79,6 +86,19 @@ pub struct Prometheus {
     pub timeout: Duration,
     /// As whom it is asked.
     pub auth: Option<Auth>,
+    /// Who alone may have signed its certificate; `None`: whom the system trusts.
+    pub ca: Option<Ca>,
+}
+
+/// A webhook, and what it takes to call it. Objects that are named are of the Rollout's own namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Its address: `http://` or `https://` with a host, without user and password.
+    pub url: String,
+    /// A call without an answer after so long has none: above 0, at most 30 seconds.
+    pub timeout: Duration,
+    /// Where the secret stands with which calls are signed; `None`: they are not.
+    pub secret: Option<KeyRef>,
     /// Who alone may have signed its certificate; `None`: whom the system trusts.
     pub ca: Option<Ca>,
 }

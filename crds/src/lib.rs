@@ -7,6 +7,7 @@
 mod admit;
 mod document;
 mod facts;
+mod freeze;
 mod refusal;
 mod report;
 mod revision;
@@ -19,7 +20,8 @@ pub mod words;
 
 pub use admit::{Admitted, admit, admit_value, clashes, inspect};
 pub use document::{Document, MAX_BYTES, Place, ReadError, read};
-pub use facts::{Auth, Ca, Facts, HeaderMatch, KeyRef, Prometheus, Service, Source, Sticky};
+pub use facts::{Auth, Ca, Facts, HeaderMatch, KeyRef, Prometheus, Service, Source, Sticky, Webhook};
+pub use freeze::{Freeze, frozen};
 pub use refusal::Refusal;
 pub use report::{Account, Trouble, barred, refused, report};
 pub use revision::revision_of;

@@ -100,7 +100,10 @@ pub fn barred(generation: i64, trouble: &Trouble, now: Time, before: &RolloutSta
 
 fn phase(state: &State) -> Phase {
     let hold = state.release.as_ref().and_then(|r| r.hold.as_ref());
-    let held = |h: &Hold| h.told && !matches!(h.cause, Cause::Clock | Cause::Person | Cause::Paused);
+    let held = |h: &Hold| {
+        h.told
+            && !matches!(h.cause, Cause::Clock | Cause::Person | Cause::Paused | Cause::Gate | Cause::Frozen)
+    };
     match state.phase() {
         state::Phase::Deploying => Phase::Deploying,
         state::Phase::Healthy => Phase::Stable,

@@ -4,6 +4,7 @@
 #![allow(unreachable_pub)]
 
 mod analysis;
+mod outside;
 mod strategy;
 
 use std::borrow::Cow;
@@ -20,6 +21,7 @@ use crate::status::RolloutStatus;
 use crate::text::DurationText;
 
 pub use analysis::*;
+pub use outside::*;
 pub use strategy::*;
 
 /// Desired state of a Rollout.
@@ -90,6 +92,11 @@ pub struct RolloutSpec {
     /// Freezes a release where it is. Traffic goes on as divided, and a bad verdict still aborts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
+    /// Times in which nothing is promoted: no release begins, none goes on. An abort and all that takes traffic from the
+    /// canary work at any time, and an order of a person (`promote`, `promote-full`, `undo`) goes before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20))]
+    pub freeze: Option<Vec<FreezeSpec>>,
     /// A pod counts only when it has been ready for so many seconds without a break. 0 when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0), extend("default" = 0))]

@@ -105,7 +105,7 @@ pub enum Phase {
     Progressing,
     /// A release waits for pods, for proxies or for measurements.
     Held,
-    /// A release waits for a person.
+    /// A release waits for a person, for a gate or for the end of a freeze.
     Paused,
     /// A release was aborted; all traffic goes to the stable revision.
     Aborted,
@@ -267,6 +267,8 @@ fn word(what: What) -> &'static str {
         What::Advanced => "Advanced",
         What::Passed => "Passed",
         What::Held => "Held",
+        What::Gated => "Gated",
+        What::Frozen => "Frozen",
         What::Paused => "Paused",
         What::Resumed => "Resumed",
         What::Aborted => "Aborted",

@@ -20,12 +20,15 @@ fn example(name: &str) -> Document {
 
 /// Without the template: its Kubernetes type prints a thousand lines.
 fn told(admitted: &Admitted) -> String {
-    let Facts { namespace, name, service, selector, source, marks, sticky, timeout, .. } = &admitted.facts;
+    let Facts { namespace, name, service, selector, source, marks, sticky, timeout, gates, .. } =
+        &admitted.facts;
     let min_ready = admitted.facts.min_ready_seconds;
     let labels = selector.match_labels.as_ref();
     format!(
-        "{:#?}\n{namespace}/{name} {service:?}\n{labels:?}\n{source:?}\n{marks:?}\n{sticky:?}\n{timeout:?}\nready for {min_ready} s\nwarnings: {:?}",
-        admitted.strategy, admitted.warnings
+        "{:#?}\n{namespace}/{name} {service:?}\n{labels:?}\n{source:?}\n{marks:?}\n{sticky:?}\n{timeout:?}\n{gates:?}\n{} freezes\nready for {min_ready} s\nwarnings: {:?}",
+        admitted.strategy,
+        admitted.facts.freezes.len(),
+        admitted.warnings
     )
 }
 

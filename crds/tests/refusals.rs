@@ -40,6 +40,14 @@ fn steps(steps: Value) -> (String, Value) {
     (format!("{CANARY}/steps"), steps)
 }
 
+fn gate(webhook: Value) -> (String, Value) {
+    steps(json!([{"gate": {"webhook": webhook}}]))
+}
+
+fn freeze(schedule: &str, zone: &str, duration: &str) -> (String, Value) {
+    spec("freeze", json!([{"schedule": schedule, "timeZone": zone, "duration": duration}]))
+}
+
 fn analysis(name: &str, value: Value) -> (String, Value) {
     (format!("{ANALYSIS}/{name}"), value)
 }
@@ -93,6 +101,32 @@ fn table() -> Vec<(&'static str, (String, Value))> {
         ("pods that do not match", steps(json!([{"setCanaryScale": {"matchTrafficWeight": false}}]))),
         ("more traffic than pods", steps(json!([{"setCanaryScale": {"weight": 25}}, {"setWeight": 90}]))),
         ("fewer pods than traffic", steps(json!([{"setWeight": 50}, {"setCanaryScale": {"weight": 25}}]))),
+        ("a gate without a webhook", steps(json!([{"gate": {}}]))),
+        ("a gate without an address", steps(json!([{"gate": {"webhook": {}}}]))),
+        ("a gate with an address of another kind", gate(json!({"url": "ftp://ci/gate"}))),
+        ("a gate with a user in its address", gate(json!({"url": "https://me:pw@ci/gate"}))),
+        ("a gate with a long timeout", gate(json!({"url": "http://ci", "timeout": "1m"}))),
+        ("a gate with a misspelt field", gate(json!({"url": "http://ci", "secretRef": {"name": "a"}}))),
+        ("a gate with half a secret", gate(json!({"url": "http://ci", "secret": {"name": "a"}}))),
+        (
+            "a gate with a CA and no TLS",
+            gate(json!({"url": "http://ci", "caSecret": {"name": "a", "key": "b"}})),
+        ),
+        (
+            "a gate that is asked all the time",
+            steps(
+                json!([{"gate": {"webhook": {"url": "http://ci"}, "interval": "1ms", "timeoutSeconds": 0}}]),
+            ),
+        ),
+        ("a freeze without anything", spec("freeze", json!([{}]))),
+        ("a freeze that is no list", spec("freeze", json!({"schedule": "0 18 * * 5"}))),
+        ("a freeze without a schedule", spec("freeze", json!([{"duration": "62h"}]))),
+        ("a freeze by seconds", freeze("0 0 18 * * 5", "UTC", "62h")),
+        ("a freeze on a day that never comes", freeze("0 0 31 2 *", "UTC", "62h")),
+        ("a freeze at the 25th hour", freeze("0 25 * * *", "UTC", "62h")),
+        ("a freeze somewhere unknown", freeze("0 18 * * 5", "Europe/Berln", "62h")),
+        ("a freeze of days", freeze("0 18 * * 5", "Europe/Berlin", "2d")),
+        ("a freeze of no time", freeze("0 18 * * 5", "Europe/Berlin", "0s")),
         ("a pause without unit", steps(json!([{"pause": {"duration": "5"}}]))),
         ("a pause that is a number", steps(json!([{"pause": {"duration": 5}}]))),
         ("a pause in days", steps(json!([{"pause": {"duration": "2d"}}]))),
@@ -396,7 +430,7 @@ fn a_field_is_found_on_its_line() {
     let document = read(GOOD.as_bytes(), "full.yaml").remove(0).unwrap();
     let line = |path: &str| document.place(path).unwrap().line;
     let wanted = |text: &str| 1 + GOOD.lines().position(|l| l.contains(text)).unwrap() as u64;
-    assert_eq!(line("spec.strategy.canary.steps[4].setWeight"), wanted("setWeight: 25"));
+    assert_eq!(line("spec.strategy.canary.steps[5].setWeight"), wanted("setWeight: 25"));
     assert_eq!(line("spec.analysis.metrics[1].latency.quantile"), wanted("quantile"));
     assert_eq!(line("spec.service.missing"), wanted("service:"));
 }

@@ -1,11 +1,14 @@
 //! From a Rollout as it is written to what the rollout machine works with: all defaults and all refusals.
 
 mod analysis;
+mod outside;
 mod pods;
 mod room;
 mod source;
 mod steps;
 mod strategy;
+
+pub(crate) use outside::freeze;
 
 use std::collections::BTreeMap;
 
@@ -131,6 +134,7 @@ fn admit_typed(rollout: &Rollout, refusals: &mut Refusals) -> Option<Admitted> {
     let (service, timeout) = (pods::service(spec, refusals), strategy::timeout(spec, refusals));
     let (way, room) = (strategy::admit(spec, refusals), room::admit(spec, refusals));
     let analysis = analysis::admit(spec.analysis.as_ref(), refusals);
+    let freezes = outside::freezes(spec.freeze.as_ref(), refusals);
     let (pods, way, room, (source, analysis)) = (pods?, way?, room?, analysis?);
     let strategy = Strategy {
         revision: pods.revision,
@@ -153,6 +157,8 @@ fn admit_typed(rollout: &Rollout, refusals: &mut Refusals) -> Option<Admitted> {
         selector,
         template,
         source,
+        gates: way.gates,
+        freezes: freezes?,
         marks,
         sticky,
         timeout,

@@ -32,7 +32,7 @@ fn admit_prometheus(spec: &PrometheusSpec, refusals: &mut Refusals) -> Option<Pr
     let address = admit_address(&format!("{path}.address"), spec.address.as_deref(), refusals);
     let timeout = admit_timeout(&format!("{path}.timeout"), spec.timeout.as_ref(), refusals);
     let auth = admit_auth(&path, spec, refusals);
-    let ca = admit_ca(&path, spec, refusals);
+    let ca = admit_ca(&path, spec.ca_secret.as_ref(), spec.ca_config_map.as_ref(), refusals);
     let (uri, address) = address?;
     if spec.ca_secret.is_some() || spec.ca_config_map.is_some() {
         let secure = uri.scheme_str() == Some("https");
@@ -49,7 +49,13 @@ fn admit_prometheus(spec: &PrometheusSpec, refusals: &mut Refusals) -> Option<Pr
 
 const HTTPS: &str = "write an address that begins with https://, or remove the CA";
 
-fn refuse_unless(well: bool, path: &str, problem: &str, remedy: &str, refusals: &mut Refusals) -> Option<()> {
+pub(super) fn refuse_unless(
+    well: bool,
+    path: &str,
+    problem: &str,
+    remedy: &str,
+    refusals: &mut Refusals,
+) -> Option<()> {
     if !well {
         refusals.add(path, problem, remedy);
     }
@@ -107,8 +113,13 @@ fn admit_auth(path: &str, spec: &PrometheusSpec, refusals: &mut Refusals) -> Opt
 }
 
 /// `Some(None)`: as the system has it; `None`: refused.
-fn admit_ca(path: &str, spec: &PrometheusSpec, refusals: &mut Refusals) -> Option<Option<Ca>> {
-    match (&spec.ca_secret, &spec.ca_config_map) {
+pub(super) fn admit_ca(
+    path: &str,
+    secret: Option<&KeySpec>,
+    config_map: Option<&KeySpec>,
+    refusals: &mut Refusals,
+) -> Option<Option<Ca>> {
+    match (secret, config_map) {
         (None, None) => Some(None),
         (Some(key), None) => {
             admit_key(&format!("{path}.caSecret"), key, refusals).map(|key| Some(Ca::Secret(key)))
@@ -123,7 +134,7 @@ fn admit_ca(path: &str, spec: &PrometheusSpec, refusals: &mut Refusals) -> Optio
     }
 }
 
-fn admit_key(path: &str, spec: &KeySpec, refusals: &mut Refusals) -> Option<KeyRef> {
+pub(super) fn admit_key(path: &str, spec: &KeySpec, refusals: &mut Refusals) -> Option<KeyRef> {
     let name = admit_name(&format!("{path}.name"), spec.name.as_deref(), refusals);
     let path = format!("{path}.key");
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);

@@ -1,11 +1,13 @@
 //! The steps of a release.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use penstock_core::split::Weight;
 use penstock_core::strategy::{CanaryScale, Step};
 
-use super::within;
+use super::{outside, within};
+use crate::facts::Webhook;
 use crate::refusal::Refusals;
 use crate::rollout::{CanaryScaleSpec, PauseSpec, StepSpec};
 
@@ -38,6 +40,11 @@ pub(super) fn admit(steps: &[StepSpec], refusals: &mut Refusals) -> Option<Vec<S
     steps.into_iter().collect()
 }
 
+/// The webhooks of gates by the index of their step.
+pub(super) fn gates(steps: &[StepSpec], refusals: &mut Refusals) -> Option<BTreeMap<usize, Webhook>> {
+    outside::gates(PATH, steps, refusals)
+}
+
 /// Where the steps so far lead to.
 struct Reached {
     weight: Weight,
@@ -58,7 +65,7 @@ impl Reached {
                 let remedy = format!("write {} or more, or matchTrafficWeight: true", self.weight.percent());
                 self.carried(&format!("{path}.setCanaryScale.weight"), &remedy, refusals)
             }
-            Step::Pause(_) => Some(()),
+            Step::Pause(_) | Step::Gate(_) => Some(()),
         }
     }
 
@@ -84,17 +91,21 @@ fn rises(path: &str, weight: Weight, highest: Weight, refusals: &mut Refusals) -
 }
 
 fn admit_step(path: &str, step: &StepSpec, refusals: &mut Refusals) -> Option<Step> {
-    match (step.set_weight, step.pause.as_ref(), step.set_canary_scale.as_ref()) {
-        (Some(percent), None, None) => {
+    match (step.set_weight, step.pause.as_ref(), step.set_canary_scale.as_ref(), step.gate.as_ref()) {
+        (Some(percent), None, None, None) => {
             weight(&format!("{path}.setWeight"), percent, 0, refusals).map(Step::SetWeight)
         }
-        (None, Some(spec), None) => pause(&format!("{path}.pause"), spec, refusals).map(Step::Pause),
-        (None, None, Some(spec)) => {
+        (None, Some(spec), None, None) => pause(&format!("{path}.pause"), spec, refusals).map(Step::Pause),
+        (None, None, None, Some(spec)) => {
+            outside::gate(&format!("{path}.gate"), spec, refusals).map(Step::Gate)
+        }
+        (None, None, Some(spec), None) => {
             scale(&format!("{path}.setCanaryScale"), spec, refusals).map(Step::SetCanaryScale)
         }
-        (None, None, None) => {
-            let remedy = "write `setWeight: 10`, `pause: {duration: 5m}` or `setCanaryScale: {replicas: 3}`";
-            refusals.add(path, "a step without setWeight, pause and setCanaryScale", remedy);
+        (None, None, None, None) => {
+            let remedy = "write `setWeight: 10`, `pause: {duration: 5m}`, `setCanaryScale: {replicas: 3}` or \
+                 `gate: {webhook: {url: https://HOST/PATH}}`";
+            refusals.add(path, "a step without setWeight, pause, setCanaryScale and gate", remedy);
             None
         }
         _ => {

@@ -1,17 +1,19 @@
 //! The way of a release, and what the router is told.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use penstock_core::strategy::Step;
 
 use super::{did_you_mean, steps, within};
-use crate::facts::{HeaderMatch, Sticky};
+use crate::facts::{HeaderMatch, Sticky, Webhook};
 use crate::refusal::Refusals;
 use crate::rollout::{MarksSpec, RolloutSpec, StickySpec};
 
 pub(super) struct Way {
     pub(super) steps: Vec<Step>,
+    pub(super) gates: BTreeMap<usize, Webhook>,
     pub(super) marks: Option<HeaderMatch>,
     pub(super) sticky: Option<Sticky>,
     pub(super) progress_deadline: Duration,
@@ -24,10 +26,12 @@ const DEFAULT_HISTORY: i32 = 5;
 
 pub(super) fn admit(spec: &RolloutSpec, refusals: &mut Refusals) -> Option<Way> {
     let canary = spec.strategy.as_ref().and_then(|s| s.canary.as_ref());
-    let steps = match canary.and_then(|c| c.steps.as_ref()) {
+    let written = canary.and_then(|c| c.steps.as_ref());
+    let steps = match written {
         Some(steps) => steps::admit(steps, refusals),
         None => steps::default(),
     };
+    let gates = written.map_or_else(|| Some(BTreeMap::new()), |steps| steps::gates(steps, refusals));
     let deadline = spec.progress_deadline_seconds.unwrap_or(DEFAULT_DEADLINE);
     let deadline: Option<u64> =
         within("spec.progressDeadlineSeconds", deadline, 1..=i32::MAX.into(), refusals);
@@ -37,6 +41,7 @@ pub(super) fn admit(spec: &RolloutSpec, refusals: &mut Refusals) -> Option<Way> 
     let sticky = canary.and_then(|c| c.sticky.as_ref()).map(|sticky| admit_sticky(sticky, refusals));
     Some(Way {
         steps: steps?,
+        gates: gates?,
         marks: absent_or(marks)?,
         sticky: absent_or(sticky)?,
         progress_deadline: Duration::from_secs(deadline?),

@@ -6,7 +6,7 @@
 //! pods are ready (Current).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time as Stamp};
-use penstock_core::state::{self, spoken};
+use penstock_core::state::{self, Cause, spoken};
 use penstock_core::time::Time;
 
 use super::Account;
@@ -125,7 +125,25 @@ fn unhindered(
     }
     match overdue(account) {
         Some(why) => (Holds::Stalled, "ProgressDeadlineExceeded", format!("{why}; {message}")),
-        None => (Holds::Reconciling, status.phase.as_str(), message),
+        None => (Holds::Reconciling, waits_for(account).unwrap_or(status.phase.as_str()), message),
+    }
+}
+
+/// What a release that stands still waits for, if it is no person.
+fn waits_for(account: Account<'_>) -> Option<&'static str> {
+    let hold = account.state.release.as_ref()?.hold.as_ref()?;
+    match hold.cause {
+        Cause::Frozen => Some("Frozen"),
+        Cause::Gate if hold.told => Some("Gated"),
+        Cause::Gate
+        | Cause::Clock
+        | Cause::Person
+        | Cause::Paused
+        | Cause::Pods
+        | Cause::Proxies
+        | Cause::NoData
+        | Cause::Doubt
+        | Cause::NoReplicas => None,
     }
 }
 

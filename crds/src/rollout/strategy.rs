@@ -8,6 +8,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::GateSpec;
 use crate::text::DurationText;
 
 /// The way of a release.
@@ -53,12 +54,12 @@ pub struct CanarySpec {
     pub sticky: Option<StickySpec>,
 }
 
-/// One step: `setWeight`, `pause` or `setCanaryScale`.
+/// One step: `setWeight`, `pause`, `setCanaryScale` or `gate`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.setWeight), has(self.pause), has(self.setCanaryScale)].exists_one(kind, kind)")
-        .message("a step is one of setWeight, pause and setCanaryScale: write each as an item of its own")
+    validation = Rule::new("[has(self.setWeight), has(self.pause), has(self.setCanaryScale), has(self.gate)].exists_one(kind, kind)")
+        .message("a step is one of setWeight, pause, setCanaryScale and gate: write each as an item of its own")
 )]
 pub struct StepSpec {
     /// Share of the traffic in percent.
@@ -72,6 +73,9 @@ pub struct StepSpec {
     /// traffic it has all pods. The stable revision keeps its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set_canary_scale: Option<CanaryScaleSpec>,
+    /// Stays until a webhook says go, judged all the while. Before the first weight and scale not even pods are started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateSpec>,
 }
 
 /// How many pods the canary has: `replicas`, `weight` or `matchTrafficWeight`.
