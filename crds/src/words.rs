@@ -22,6 +22,8 @@ pub fn sentence(decision: &DecisionRecord) -> String {
         "Advanced" => format!("raised {revision}{to}"),
         "Passed" => format!("passed a step of {revision}{at}"),
         "Held" => format!("holds {revision}{at}"),
+        "Gated" => format!("holds {revision}{at} at a gate"),
+        "Frozen" => format!("holds {revision}{at} in a freeze"),
         "Paused" => format!("paused {revision}{at}"),
         "Resumed" => format!("resumed {revision}{at}"),
         "Aborted" => format!("aborted {revision}"),
@@ -46,6 +48,7 @@ pub fn step(step: &Step) -> String {
         Step::Pause(Some(duration)) => format!("pause of {}", spoken(*duration)),
         Step::Pause(None) => "pause until a person promotes".to_owned(),
         Step::SetCanaryScale(scale) => scale.to_string(),
+        Step::Gate(_) => "gate".to_owned(),
     }
 }
 
@@ -106,6 +109,8 @@ mod tests {
             What::Advanced,
             What::Passed,
             What::Held,
+            What::Gated,
+            What::Frozen,
             What::Paused,
             What::Resumed,
             What::Aborted,

@@ -31,6 +31,8 @@ pub struct Manifest {
     pub metrics: Vec<String>,
     /// `spec.progressDeadlineSeconds`.
     pub deadline: u32,
+    /// More lines of `spec`, without indentation.
+    pub more: Vec<String>,
 }
 
 impl Manifest {
@@ -51,6 +53,7 @@ impl Manifest {
             // No limit on latency: a busy machine is no fault of a version.
             metrics: vec!["{name: errors, errorRate: {max: \"1%\"}}".to_owned()],
             deadline: 20,
+            more: Vec::new(),
         };
         Ok(manifest.with_steps(&["setWeight: 20", PAUSE, "setWeight: 50", PAUSE]))
     }
@@ -72,6 +75,13 @@ impl Manifest {
         Manifest { steps: steps.iter().map(|step| (*step).to_owned()).collect(), ..self.clone() }
     }
 
+    /// The same with one line more in its spec.
+    pub fn with(&self, line: &str) -> Manifest {
+        let mut manifest = self.clone();
+        manifest.more.push(line.to_owned());
+        manifest
+    }
+
     /// The name of its file.
     pub fn file(&self) -> String {
         format!("{}.yaml", self.name)
@@ -87,6 +97,7 @@ impl Manifest {
         let items = |items: &[String], indent: &str| -> String {
             items.iter().map(|item| format!("\n{indent}- {item}")).collect()
         };
+        let more: String = self.more.iter().map(|line| format!("  {line}\n")).collect();
         let (steps, metrics) = (items(&self.steps, "        "), items(&self.metrics, "      "));
         format!(
             r#"apiVersion: penstock.dev/v1alpha1
@@ -118,7 +129,7 @@ spec:
     minRequests: {min_requests}
     metrics:{metrics}
   progressDeadlineSeconds: {deadline}
-"#
+{more}"#
         )
     }
 }

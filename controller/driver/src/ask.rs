@@ -4,12 +4,12 @@
 //! request has a deadline, every body a limit, and no redirect is followed.
 
 mod access;
+pub mod hook;
 pub mod prometheus;
 pub mod proxies;
 
 use std::time::Duration;
 
-use penstock_signals::MAX_ANSWER;
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Response};
 
@@ -52,12 +52,14 @@ fn built(builder: impl Fn() -> ClientBuilder) -> Result<Client, reqwest::Error> 
     builder().build().or_else(|_| builder().tls_certs_only([]).build())
 }
 
-/// Reads a body up to the limit of what is read of any source.
-async fn body(mut response: Response) -> Result<Vec<u8>, String> {
+/// Reads a body of at most so many bytes.
+async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|e| reason(&e))? {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(format!("answers with more than {} MiB", MAX_ANSWER >> 20));
+        if body.len() + chunk.len() > limit {
+            let size =
+                if limit < 1 << 20 { format!("{} KiB", limit >> 10) } else { format!("{} MiB", limit >> 20) };
+            return Err(format!("answers with more than {size}"));
         }
         body.extend_from_slice(&chunk);
     }

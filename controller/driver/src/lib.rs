@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod clock;
+pub mod gates;
 pub mod kube;
 pub mod local;
 pub mod ports;

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use penstock_core::decision::{Action, Decision};
+use penstock_core::gate::GateQuestion;
 use penstock_core::observation::Observation;
 use penstock_core::sample::Question;
 use penstock_core::state::State;
@@ -56,6 +57,9 @@ pub trait World {
     /// Sends questions on their way, unless the last ones still are. Returns at once: no source, however slow,
     /// delays a turn. Their answers are in a later look.
     fn ask(&mut self, questions: Vec<Question>);
+
+    /// Has a gate asked, unless it is being asked. Returns at once; the answer is in a later look.
+    fn ask_gate(&mut self, question: GateQuestion);
 
     /// Looks at everything, within a bounded time. What can't be seen says so.
     fn look(&mut self) -> impl Future<Output = Observation> + Send;

@@ -7,7 +7,7 @@ use penstock_core::split::Split;
 use penstock_core::state::State;
 use penstock_core::strategy::Strategy;
 use penstock_core::time::Time;
-use penstock_core::{questions, step};
+use penstock_core::{gate_question, questions, step};
 
 use crate::ports::{Record, SaveError, World};
 
@@ -48,6 +48,9 @@ impl Memory {
 pub async fn turn<W: World>(world: &mut W, strategy: &Strategy, memory: &mut Memory, now: Time) -> Turned {
     let Memory { state, saved } = memory;
     world.ask(questions(strategy, state, now));
+    if let Some(question) = gate_question(strategy, state, now) {
+        world.ask_gate(question);
+    }
     let seen = world.look().await;
     let next = step(strategy, state, &seen, now);
     *state = next.state;

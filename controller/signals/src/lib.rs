@@ -1,4 +1,4 @@
-//! Metric sources: turns questions into requests and answers into samples, one file per source.
+//! Metric sources and gates: turns questions into requests and answers into samples and words, one file per source.
 //!
 //! This crate never does I/O and never reads a clock. What a source did not say plainly is [`NoData`], with a
 //! reason for a person; nothing is guessed. Half an answer names the proxies that are missing in it.
@@ -6,8 +6,10 @@
 //! [`NoData`]: penstock_core::sample::NoData
 
 mod counts;
+pub mod gate;
 pub mod prometheus;
 pub mod proxy;
+pub mod signature;
 
 use std::fmt;
 

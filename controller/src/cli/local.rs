@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use penstock_crds::Freeze;
 use penstock_driver::local::run::{Options, run};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -33,6 +34,10 @@ pub(super) struct Local {
     /// Leave pods and proxy running at the end; the next `penstock local` adopts them
     #[arg(long)]
     keep: bool,
+    /// A time in which nothing is promoted, of whatever Rollout: '{schedule: "0 18 * * 5", timeZone: Europe/Berlin, duration:
+    /// 62h, reason: weekend}'. May be given several times
+    #[arg(long, value_name = "FREEZE", value_parser = freeze)]
+    freeze: Vec<Freeze>,
 }
 
 impl Local {
@@ -47,10 +52,18 @@ impl Local {
             .enable_all()
             .build()
             .context("start the runtime")?;
-        let options = Options { dir, keep: self.keep };
+        let options = Options { dir, keep: self.keep, freezes: self.freeze };
         runtime.block_on(async { run(options, interrupted()).await })?;
         Ok(Exit::Good)
     }
+}
+
+/// A freeze as it is written on a command line.
+pub(super) fn freeze(text: &str) -> Result<Freeze, String> {
+    let said = |refusals: Vec<penstock_crds::Refusal>| {
+        refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    Freeze::read(text).map_err(said)
 }
 
 /// Logs go to stderr, with colours on a terminal only.

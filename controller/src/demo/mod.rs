@@ -70,7 +70,7 @@ impl Demo {
 
     async fn play(&self, dir: &Path) -> Result<Exit> {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let options = Options { dir: dir.to_owned(), keep: false };
+        let options = Options { dir: dir.to_owned(), keep: false, freezes: Vec::new() };
         let mut running = tokio::spawn(run(options, async { _ = stopped.await }));
         let outcome = tokio::select! {
             outcome = self.perform(dir) => outcome,

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use penstock_core::sample::{Answer, NoData, Question, Sample};
 use penstock_core::time::Time;
-use penstock_signals::{RolloutName, prometheus};
+use penstock_signals::{MAX_ANSWER, RolloutName, prometheus};
 use prometheus_http_query::{Client, Error};
 use reqwest::Url;
 
@@ -56,7 +56,7 @@ impl PrometheusSource {
         let sent = self.client.query(query).timeout(limit).post_raw().await;
         let response = sent.map_err(|e| NoData(reason(&e)))?;
         let status = response.status().as_u16();
-        let body = super::body(response).await.map_err(NoData)?;
+        let body = super::body(response, MAX_ANSWER).await.map_err(NoData)?;
         prometheus::parse(question, &prometheus::reply(status, &body)?, now)
     }
 }

@@ -7,8 +7,8 @@ use futures_util::{StreamExt, stream};
 use penstock_core::sample::{Answer, NoData, Question};
 use penstock_core::time::Time;
 use penstock_proxy_api::Status;
-use penstock_signals::RolloutName;
 use penstock_signals::proxy::{self, Exposition};
+use penstock_signals::{MAX_ANSWER, RolloutName};
 use reqwest::Client;
 
 use super::SourceError;
@@ -85,6 +85,6 @@ impl Proxies {
         if status != reqwest::StatusCode::OK {
             return Err(format!("answers HTTP {} at /{page}; is this its admin address?", status.as_u16()));
         }
-        super::body(response).await
+        super::body(response, MAX_ANSWER).await
     }
 }

@@ -23,6 +23,7 @@ use super::run::{HTTP_ROUTES, Options};
 use super::story::Story;
 use super::wakers::Wakers;
 use super::watches::Outages;
+use crate::ask::hook::Hooks;
 use crate::ask::proxies::Proxies;
 
 /// The value of the label of routers.
@@ -52,6 +53,8 @@ pub(super) struct Cluster {
     pub(super) status: Proxies,
     /// Scrapes proxies.
     pub(super) scrape: Proxies,
+    /// Calls webhooks.
+    pub(super) hooks: Hooks,
     pub(super) metrics: Metrics,
     pub(super) story: Story,
     pub(super) wakers: Wakers,
@@ -67,6 +70,7 @@ impl Cluster {
         options: Options,
         status: Proxies,
         scrape: Proxies,
+        hooks: Hooks,
         story: Story,
     ) -> Cluster {
         Cluster {
@@ -83,6 +87,7 @@ impl Cluster {
             outages: Outages::default(),
             status,
             scrape,
+            hooks,
             metrics: Metrics::new(),
             story,
             wakers: Wakers::default(),

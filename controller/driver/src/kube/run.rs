@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use kube::Api;
 use kube::runtime::watcher;
+use penstock_crds::Freeze;
 use penstock_proxy_api::object;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -22,6 +23,7 @@ use super::tend::{tell_bar, tend};
 use super::trouble;
 use super::watches::{Subject, follow};
 use crate::ask::SourceError;
+use crate::ask::hook::Hooks;
 use crate::ask::proxies::Proxies;
 
 /// A router says how it is in this time, or not at all.
@@ -51,6 +53,8 @@ pub struct Options {
     pub router_replicas: u32,
     /// Address of the Prometheus that judges Rollouts that name no source; the routers themselves when left out.
     pub prometheus: Option<String>,
+    /// When nothing is promoted, of whatever Rollout.
+    pub freezes: Vec<Freeze>,
     /// Where metrics and health are served.
     pub metrics: SocketAddr,
 }
@@ -88,7 +92,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let (story, waiting) = Story::new(options.name.clone());
     let (status, scrape) = (Proxies::new(STATUS_TIMEOUT)?, Proxies::new(SCRAPE_TIMEOUT)?);
     let candidate = Candidate::new(client.clone(), &options.own_namespace, options.name.clone());
-    let cluster = Arc::new(Cluster::new(client.clone(), options, status, scrape, story));
+    let hooks = Hooks::new()?;
+    let cluster = Arc::new(Cluster::new(client.clone(), options, status, scrape, hooks, story));
     let mut tasks = JoinSet::new();
     tasks.spawn(story::write(client, waiting));
     let serving = Arc::clone(&cluster);

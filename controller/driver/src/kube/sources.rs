@@ -10,6 +10,7 @@ use penstock_crds::{Auth, Ca, KeyRef, Prometheus, Source};
 use super::call::{CallError, Kind, call};
 use super::cluster::Cluster;
 use super::numbers::Numbers;
+use crate::ask::hook::Keys;
 use crate::ask::prometheus::PrometheusSource;
 use crate::ask::{Access, Credentials};
 
@@ -92,25 +93,6 @@ impl Sources {
             .map_err(|_| format!("key `{}` of the Secret {} is no text", key.key, key.name))
     }
 
-    async fn secret(&self, key: &KeyRef) -> Result<Vec<u8>, String> {
-        let api: Api<Secret> = Api::namespaced(self.cluster.client.clone(), &self.namespace);
-        let there = call(&self.cluster.metrics, api.get_opt(&key.name))
-            .await
-            .map_err(|e| self.unread("secret", key, &e))?;
-        let value = there.map(|secret| secret.data.unwrap_or_default().remove(&key.key).map(|bytes| bytes.0));
-        self.present("Secret", key, value)
-    }
-
-    async fn config(&self, key: &KeyRef) -> Result<Vec<u8>, String> {
-        let api: Api<ConfigMap> = Api::namespaced(self.cluster.client.clone(), &self.namespace);
-        let there = call(&self.cluster.metrics, api.get_opt(&key.name))
-            .await
-            .map_err(|e| self.unread("configmap", key, &e))?;
-        let value =
-            there.map(|config| config.data.unwrap_or_default().remove(&key.key).map(String::into_bytes));
-        self.present("ConfigMap", key, value)
-    }
-
     fn present(&self, kind: &str, key: &KeyRef, value: Option<Option<Vec<u8>>>) -> Result<Vec<u8>, String> {
         let (name, namespace) = (&key.name, &self.namespace);
         match value {
@@ -135,5 +117,26 @@ impl Sources {
 
     fn last(&self) -> std::sync::MutexGuard<'_, Option<Last>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Keys for Sources {
+    async fn secret(&self, key: &KeyRef) -> Result<Vec<u8>, String> {
+        let api: Api<Secret> = Api::namespaced(self.cluster.client.clone(), &self.namespace);
+        let there = call(&self.cluster.metrics, api.get_opt(&key.name))
+            .await
+            .map_err(|e| self.unread("secret", key, &e))?;
+        let value = there.map(|secret| secret.data.unwrap_or_default().remove(&key.key).map(|bytes| bytes.0));
+        self.present("Secret", key, value)
+    }
+
+    async fn config(&self, key: &KeyRef) -> Result<Vec<u8>, String> {
+        let api: Api<ConfigMap> = Api::namespaced(self.cluster.client.clone(), &self.namespace);
+        let there = call(&self.cluster.metrics, api.get_opt(&key.name))
+            .await
+            .map_err(|e| self.unread("configmap", key, &e))?;
+        let value =
+            there.map(|config| config.data.unwrap_or_default().remove(&key.key).map(String::into_bytes));
+        self.present("ConfigMap", key, value)
     }
 }

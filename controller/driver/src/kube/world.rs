@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use penstock_core::decision::{Action, Decision, What};
+use penstock_core::gate::GateQuestion;
 use penstock_core::observation::{Observation, Pods, Report, Route};
 use penstock_core::revision::Revision;
 use penstock_core::sample::{Answer, Question};
@@ -16,7 +17,7 @@ use penstock_core::state::State;
 use penstock_core::time::Time;
 use penstock_crds::{
     API_VERSION, Account, Admitted, Facts, KIND, Refusal, Rollout, RolloutSpec, RolloutStatus, Sticky,
-    Trouble, admit, admit_value, barred, report,
+    Trouble, admit, admit_value, barred, frozen, report,
 };
 use penstock_proxy_api::{Status, object};
 use penstock_routers::apex::Apex;
@@ -35,6 +36,7 @@ use super::trouble;
 use super::wakers::Bell;
 use super::{orders, replicas, sources};
 use crate::clock::now;
+use crate::gates::{self, Gates};
 use crate::ports::{ActError, Record, SaveError, World};
 use crate::served;
 
@@ -70,6 +72,7 @@ pub(super) struct KubeWorld {
     numbers: sources::Sources,
     asked: Option<JoinHandle<()>>,
     answers: Arc<Mutex<Vec<Answer>>>,
+    gates: Gates,
     furnishing: Option<JoinHandle<Vec<Trouble>>>,
     furnished: Vec<Trouble>,
     furnished_at: Option<Instant>,
@@ -109,6 +112,7 @@ impl KubeWorld {
             status,
             asked: None,
             answers: Arc::default(),
+            gates: Gates::default(),
             furnishing: None,
             furnished: Vec::new(),
             furnished_at: None,
@@ -137,6 +141,9 @@ impl KubeWorld {
         if rollout.metadata.generation != self.rollout.metadata.generation {
             match admit(&rollout) {
                 Ok(admitted) => {
+                    if admitted.facts.gates != self.admitted.facts.gates {
+                        self.gates.forget();
+                    }
                     (self.admitted, self.spec, self.problem) = (admitted, rollout.spec.clone(), None);
                 }
                 Err(refusals) => self.problem = Some(exact(&rollout, &refusals)),
@@ -552,6 +559,15 @@ impl World for KubeWorld {
         }));
     }
 
+    fn ask_gate(&mut self, question: GateQuestion) {
+        let webhook = self.facts().gates.get(&question.asked.step).cloned();
+        let (hooks, keys, name) = (self.cluster.hooks.clone(), self.numbers.clone(), self.key.clone());
+        let who = self.cluster.options.name.clone();
+        let answering = gates::ask(hooks, keys, name, webhook, question.clone(), who);
+        let bell = Arc::clone(&self.bell);
+        self.gates.ask(&question, answering, move || bell.ring());
+    }
+
     async fn look(&mut self) -> Observation {
         self.failed_before = std::mem::take(&mut self.failed);
         let routers = self.cluster.serving(&self.key.namespace);
@@ -566,6 +582,8 @@ impl World for KubeWorld {
             route: self.route(),
             proxies: Some(proxies),
             answers,
+            gate: self.gates.take(),
+            frozen: frozen(self.facts().freezes.iter().chain(&self.cluster.options.freezes), now()),
             orders: orders::waiting(&self.rollout.metadata),
         }
     }

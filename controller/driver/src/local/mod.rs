@@ -7,6 +7,7 @@ pub mod endpoints;
 pub mod files;
 pub mod home;
 pub mod instance;
+mod keys;
 pub mod listen;
 pub mod logs;
 pub mod manifests;

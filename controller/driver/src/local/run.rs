@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use penstock_crds::Freeze;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -26,6 +27,7 @@ use super::tend::{take_down, tend};
 use super::watched::Watched;
 use super::world::{Applied, Site};
 use crate::ask::SourceError;
+use crate::ask::hook::Hooks;
 use crate::ask::proxies::Proxies;
 use crate::clock::now;
 
@@ -45,6 +47,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// Leave pods and proxy running at the end.
     pub keep: bool,
+    /// When nothing is promoted, of whatever Rollout.
+    pub freezes: Vec<Freeze>,
 }
 
 /// Why a folder can't be run.
@@ -72,7 +76,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let home = Home::open(&options.dir)?;
     let _instance = Instance::take(&home, now())?;
     let proxy = Proxy::open(&home, proxy::program()?)?;
-    let site = Arc::new(site(home, &proxy)?);
+    let site = Arc::new(site(home, &proxy, options.freezes)?);
     tracing::info!(dir = %site.home.dir().display(), admin = site.admin, "running");
     let manifests = Manifests::watch(&site.home)?;
     let mut folder = Folder::new(Arc::clone(&site));
@@ -90,7 +94,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     if gone { Ok(()) } else { Err(RunError::LeftBehind(site.home.own().display().to_string())) }
 }
 
-fn site(home: Home, proxy: &Proxy) -> Result<Site, RunError> {
+fn site(home: Home, proxy: &Proxy, freezes: Vec<Freeze>) -> Result<Site, RunError> {
     Ok(Site {
         store: Store::new(&home),
         orders: Orders::new(&home),
@@ -98,6 +102,8 @@ fn site(home: Home, proxy: &Proxy) -> Result<Site, RunError> {
         supervisor: Supervisor::open(&home, Pace::default())?,
         status: Proxies::new(STATUS_TIMEOUT)?,
         scrape: Proxies::new(SCRAPE_TIMEOUT)?,
+        hooks: Hooks::new()?,
+        freezes,
         admin: proxy.admin().to_string(),
         home,
     })

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use penstock_core::decision::{Action, Decision, What};
+use penstock_core::gate::GateQuestion;
 use penstock_core::observation::{Observation, Pods};
 use penstock_core::revision::Revision;
 use penstock_core::sample::{Answer, Question};
 use penstock_core::split::{Generation, Weight};
 use penstock_core::state::State;
-use penstock_crds::{Account, Admitted, Facts, RolloutStatus, Sticky, report};
+use penstock_crds::{Account, Admitted, Facts, Freeze, RolloutStatus, Sticky, frozen, report};
 use penstock_routers::gateway::{self, Shape};
 use penstock_routers::service::Apex;
 use penstock_signals::RolloutName;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 
 use super::files::FileError;
 use super::home::{Home, Key};
+use super::keys::LocalKeys;
 use super::numbers::Numbers;
 use super::orders::Orders;
 use super::pods::{Group, Supervisor};
@@ -27,8 +29,10 @@ use super::revisions::{Kept, New, Revisions, Target};
 use super::routes;
 use super::saving::{self, Saving};
 use super::store::{Store, StoreError, Version};
+use crate::ask::hook::Hooks;
 use crate::ask::proxies::Proxies;
 use crate::clock::now;
+use crate::gates::{self, Gates};
 use crate::ports::{ActError, Record, SaveError, World};
 use crate::served;
 
@@ -48,6 +52,10 @@ pub struct Site {
     pub status: Proxies,
     /// Scrapes the proxy.
     pub scrape: Proxies,
+    /// Calls webhooks.
+    pub hooks: Hooks,
+    /// When nothing is promoted, of whatever Rollout.
+    pub freezes: Vec<Freeze>,
     /// Where the proxy answers.
     pub admin: String,
 }
@@ -78,6 +86,7 @@ pub struct LocalWorld {
     saving: Option<Saving>,
     asked: Option<JoinHandle<()>>,
     answers: Arc<Mutex<Vec<Answer>>>,
+    gates: Gates,
     /// Woken when answers have come.
     pub answered: Arc<Notify>,
 }
@@ -99,6 +108,7 @@ impl LocalWorld {
             saving: None,
             asked: None,
             answers: Arc::default(),
+            gates: Gates::default(),
             answered: Arc::default(),
         };
         let state = world.read()?;
@@ -130,6 +140,9 @@ impl LocalWorld {
         }
         if applied.admitted.facts.source != self.applied.admitted.facts.source {
             self.numbers = Numbers::of(&applied.admitted.facts.source);
+        }
+        if applied.admitted.facts.gates != self.applied.admitted.facts.gates {
+            self.gates.forget();
         }
         let before = std::mem::replace(&mut self.applied, applied);
         if before.admitted.facts.min_ready_seconds != self.facts().min_ready_seconds
@@ -281,6 +294,15 @@ impl World for LocalWorld {
         }));
     }
 
+    fn ask_gate(&mut self, question: GateQuestion) {
+        let webhook = self.facts().gates.get(&question.asked.step).cloned();
+        let (hooks, keys) = (self.site.hooks.clone(), LocalKeys::new(&self.site.home, &self.key));
+        let (name, who) = (rollout_name(&self.key), "penstock local".to_owned());
+        let answering = gates::ask(hooks, keys, name, webhook, question.clone(), who);
+        let answered = Arc::clone(&self.answered);
+        self.gates.ask(&question, answering, move || answered.notify_one());
+    }
+
     async fn look(&mut self) -> Observation {
         let reports = self.site.status.status(std::slice::from_ref(&self.site.admin)).await;
         let proxies = reports.into_iter().map(|(name, status)| {
@@ -301,6 +323,8 @@ impl World for LocalWorld {
             route: routes::look(&self.site.home, &self.key, &self.shape()),
             proxies: Some(proxies.collect()),
             answers,
+            gate: self.gates.take(),
+            frozen: frozen(self.facts().freezes.iter().chain(&self.site.freezes), now()),
             orders: waiting.orders,
         }
     }

@@ -156,6 +156,7 @@ fn way(strategy: &Strategy) -> String {
         Step::Pause(Some(duration)) => spoken(*duration),
         Step::Pause(None) => "until promoted".to_owned(),
         Step::SetCanaryScale(scale) => scale.to_string(),
+        Step::Gate(_) => "gate".to_owned(),
     };
     let steps: Vec<String> = strategy.steps.iter().map(step).collect();
     let metrics: Vec<&str> = strategy.analysis.metrics.iter().map(|m| m.name.as_str()).collect();
