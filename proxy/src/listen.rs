@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +31,6 @@ use crate::lane::{Desk, Lane};
 use crate::runtime::{self, LocalExecutor};
 use crate::worker::{Shared, Worker};
 
-/// How long a client may take to send a head, and to begin the next request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// Largest head of a request by HTTP/2.
 const MAX_HEAD: usize = 96 << 10;
 const MAX_STREAMS: u32 = 256;
@@ -96,19 +95,22 @@ async fn accept(worker: Rc<Worker>, listen: Listen) {
         Err(error) => return tracing::error!(%error, rollout = lane.rollout, "socket can't be used"),
     };
     loop {
-        let connections = Arc::clone(&worker.shared.connections);
         let accepted = tokio::select! {
             biased;
-            accepted = next(&socket, connections) => accepted,
+            accepted = next(&socket) => accepted,
             () = stop.cancelled() => return listener.porch.stop(),
             () = worker.shared.handed_over.cancelled() => break,
         };
-        let Some((stream, place)) = accepted else { continue };
+        let Some((stream, place)) = accepted.and_then(|stream| Some((stream, place(&worker.shared)?))) else {
+            continue;
+        };
         let (worker, lane, listener) = (Rc::clone(&worker), Rc::clone(&desk), listener.clone());
         let tasks = worker.tasks.clone();
         tasks.spawn_local(async move {
-            serve(stream, lane, worker, listener).await;
-            drop(place);
+            match place {
+                Place::Served(_place) => serve(stream, lane, worker, listener).await,
+                Place::TurnedAway(_place) => Box::pin(turn_away(stream, lane, worker, listener)).await,
+            }
         });
     }
     // Whoever is connected already is not sent away as abruptly.
@@ -117,19 +119,37 @@ async fn accept(worker: Rc<Worker>, listen: Listen) {
     listener.porch.stop();
 }
 
-/// The next connection, when there is a place for it. Clients wait in the kernel's queue until then.
-async fn next(
-    listener: &TcpListener,
-    connections: Arc<tokio::sync::Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = connections.acquire_owned().await.ok()?;
+/// What becomes of a connection, as long as this is held.
+enum Place {
+    Served(OwnedSemaphorePermit),
+    /// There is no place, and it is told so.
+    TurnedAway(OwnedSemaphorePermit),
+}
+
+/// A place for a connection. `None`: so many are being turned away that this one is closed without a word.
+fn place(shared: &Shared) -> Option<Place> {
+    let of = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
+    of(&shared.connections).map(Place::Served).or_else(|| of(&shared.exits).map(Place::TurnedAway))
+}
+
+/// The next connection. Without descriptors, clients wait in the kernel's queue until there are some.
+async fn next(listener: &TcpListener) -> Option<TcpStream> {
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, _)) => Some(stream),
         Err(error) => {
             tracing::warn!(%error, "connection not accepted");
             sleep(Duration::from_millis(20)).await;
             None
         }
+    }
+}
+
+/// Tells a client that there is no place for it.
+async fn turn_away(stream: TcpStream, lane: Rc<Desk>, worker: Rc<Worker>, listener: Listener) {
+    let Some(peer) = peer(&stream, &worker) else { return };
+    let mut client = Side::new(stream, &worker.buffers);
+    if let Ok(Ok(_)) = timeout(LATECOMERS, version(&mut client)).await {
+        http1::connection::turn_away(client, lane, worker, peer, listener.porch).await;
     }
 }
 
@@ -139,7 +159,7 @@ async fn serve(stream: TcpStream, lane: Rc<Desk>, worker: Rc<Worker>, listener: 
     let Some(peer) = peer(&stream, &worker) else { return };
     let mut client = Side::new(stream, &worker.buffers);
     let version = tokio::select! {
-        version = timeout(HEAD_TIMEOUT, version(&mut client)) => version,
+        version = timeout(shared.limits.head_timeout, version(&mut client)) => version,
         () = late(&listener.stop) => return,
     };
     match version {
@@ -156,7 +176,7 @@ async fn serve(stream: TcpStream, lane: Rc<Desk>, worker: Rc<Worker>, listener: 
 }
 
 async fn serve_http2(stream: Begun, lane: Rc<Desk>, worker: Rc<Worker>, peer: Peer, stop: CancellationToken) {
-    let thread = worker.thread;
+    let (thread, head_timeout) = (worker.thread, worker.shared.limits.head_timeout);
     let (on_lane, peer) = (Rc::clone(&lane), Rc::new(peer));
     let service = service_fn(move |request: Request<Incoming>| {
         let (lane, worker, peer) = (Rc::clone(&on_lane), Rc::clone(&worker), Rc::clone(&peer));
@@ -166,7 +186,7 @@ async fn serve_http2(stream: Begun, lane: Rc<Desk>, worker: Rc<Worker>, peer: Pe
             Ok::<_, Infallible>(exchange(&lane, &worker, &mut call).await)
         }
     });
-    let connection = http2_builder().serve_connection(TokioIo::new(stream), service);
+    let connection = http2_builder(head_timeout).serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
@@ -177,14 +197,14 @@ async fn serve_http2(stream: Begun, lane: Rc<Desk>, worker: Rc<Worker>, peer: Pe
     }
 }
 
-fn http2_builder() -> http2::Builder<LocalExecutor> {
+fn http2_builder(head_timeout: Duration) -> http2::Builder<LocalExecutor> {
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEAD as u32)
         .max_concurrent_streams(MAX_STREAMS);
     builder.adaptive_window(true).auto_date_header(false);
-    builder.keep_alive_interval(HEAD_TIMEOUT).keep_alive_timeout(Duration::from_secs(20));
+    builder.keep_alive_interval(head_timeout).keep_alive_timeout(Duration::from_secs(20));
     builder
 }
 
@@ -204,7 +224,7 @@ async fn late(stop: &CancellationToken) {
 async fn version(client: &mut Side) -> io::Result<Version> {
     loop {
         match client.inlet.bytes() {
-            [b'P', b'R', b'I', b' ', ..] => return Ok(Version::Http2),
+            _ if client.speaks_http2() => return Ok(Version::Http2),
             some if !b"PRI ".starts_with(some) => return Ok(Version::Http1),
             _ => {}
         }

@@ -101,9 +101,16 @@ struct Run {
     /// Most requests in flight for one Rollout; above it, 503 with Retry-After.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     max_in_flight: u64,
-    /// Most connections of clients; further ones wait in the kernel.
+    /// Most connections of clients; further ones get 503 with Retry-After, with HTTP/2 a GOAWAY. Fewer where the limit of
+    /// open files is lower: each takes two.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     max_connections: u32,
+    /// How long a client may take to send the head of a request, and to begin the next one.
+    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = duration)]
+    head_timeout: Duration,
+    /// Longest body of a request, in bytes; a longer one gets 413. As long as it likes if left out.
+    #[arg(long, value_name = "BYTES")]
+    max_body: Option<u64>,
     /// Clients that are believed what they say of others in X-Forwarded-For, Forwarded and the like: networks separated by
     /// commas, `all`, `none`, or `neighbours`, which are private, loopback and link-local addresses.
     #[arg(long, value_name = "NETWORKS", default_value = "neighbours")]
@@ -173,6 +180,8 @@ fn settings(command: Run) -> Settings {
         request_timeout: command.request_timeout,
         max_in_flight: command.max_in_flight,
         max_connections: usize::try_from(command.max_connections).unwrap_or(usize::MAX),
+        head_timeout: command.head_timeout,
+        max_body: command.max_body,
         trust: command.trust_forwarded,
         traces: command.begin_traces.map(Traces::from),
         access_log: command.access_log,

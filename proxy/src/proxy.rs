@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use penstock_proxy_core::limit::{BodyLimit, Places};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -54,6 +56,10 @@ pub struct Settings {
     pub max_in_flight: u64,
     /// Most connections of clients.
     pub max_connections: usize,
+    /// How long a client may take to send the head of a request, and to begin the next one.
+    pub head_timeout: Duration,
+    /// Longest body of a request, in bytes. `None`: as long as it likes.
+    pub max_body: Option<u64>,
     /// Clients that are believed what they say of others.
     pub trust: Trust,
     /// Where sockets are taken from the process before, and given to the one after; `None`: nowhere.
@@ -170,7 +176,9 @@ async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Err
         threads: settings.threads,
         request_timeout: settings.request_timeout,
         in_flight: settings.max_in_flight,
-        connections: settings.max_connections,
+        places: places(settings.max_connections),
+        head_timeout: settings.head_timeout,
+        body: BodyLimit::new(settings.max_body),
         trust: settings.trust.clone(),
         traces: settings.traces,
     };
@@ -211,6 +219,19 @@ async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Err
     }
     ending.shared.access.flush();
     Ok(())
+}
+
+/// As many places for connections as are wanted, or as files may be open: as many of these as the system grants.
+fn places(wanted: usize) -> Places {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }).ok();
+    let files = getrlimit(Resource::Nofile).current;
+    let places = Places::within(wanted, files);
+    if places.served < wanted {
+        let (served, files) = (places.served, files.unwrap_or(u64::MAX));
+        tracing::info!(served, wanted, files, "fewer connections than wanted, for want of open files");
+    }
+    places
 }
 
 /// What a control needs to put things into effect.

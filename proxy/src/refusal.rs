@@ -26,6 +26,10 @@ pub(crate) enum Refusal {
     NoEndpoint,
     /// Too many requests in flight.
     Overload,
+    /// Too many connections.
+    Crowd,
+    /// The request's body is longer than it may be.
+    TooLong,
     /// The head can't be forwarded.
     BadHead(&'static str),
     /// The head can't even be read.
@@ -96,7 +100,7 @@ impl Refusal {
         record.blame(culprit);
         let text = format!("penstock-proxy: {}: {}\n", record.rollout(), self.reason());
         let mut headers = vec![(CONTENT_TYPE, "text/plain; charset=utf-8"), (CULPRIT, culprit.as_str())];
-        if matches!(self, Refusal::Overload) {
+        if matches!(self, Refusal::Overload | Refusal::Crowd) {
             headers.push((RETRY_AFTER, "1"));
         }
         if matches!(self, Refusal::Connect) {
@@ -109,9 +113,10 @@ impl Refusal {
         match self {
             Refusal::Connect => (StatusCode::METHOD_NOT_ALLOWED, Culprit::Client),
             Refusal::NoRule => (StatusCode::NOT_FOUND, Culprit::Proxy),
-            Refusal::NoWeight | Refusal::NoEndpoint | Refusal::Overload => {
+            Refusal::NoWeight | Refusal::NoEndpoint | Refusal::Overload | Refusal::Crowd => {
                 (StatusCode::SERVICE_UNAVAILABLE, Culprit::Proxy)
             }
+            Refusal::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, Culprit::Client),
             Refusal::BadHead(_) | Refusal::GoneClient | Refusal::Hangup => {
                 (StatusCode::BAD_REQUEST, Culprit::Client)
             }
@@ -133,6 +138,8 @@ impl Refusal {
             Refusal::NoWeight => "the rule has no backend with weight".into(),
             Refusal::NoEndpoint => "no endpoint is ready".into(),
             Refusal::Overload => "too many requests in flight".into(),
+            Refusal::Crowd => "too many connections".into(),
+            Refusal::TooLong => "the request's body is longer than it may be".into(),
             Refusal::BadHead(what) => format!("the request has {what}"),
             Refusal::Unreadable(bad) => format!("the request has {}", bad.what()),
             Refusal::SlowHead => "the request's head did not come in time".into(),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use penstock_proxy_core::balance::Tick;
 use penstock_proxy_core::http1::request::RequestHead;
 use penstock_proxy_core::http1::response::ResponseHead;
+use penstock_proxy_core::limit::{BodyLimit, Places};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,8 +37,12 @@ pub(crate) struct Limits {
     pub(crate) request_timeout: Duration,
     /// Most requests in flight for one Rollout.
     pub(crate) in_flight: u64,
-    /// Most connections of clients.
-    pub(crate) connections: usize,
+    /// Places for connections of clients.
+    pub(crate) places: Places,
+    /// How long a client may take to send the head of a request, and to begin the next one.
+    pub(crate) head_timeout: Duration,
+    /// How long the body of a request may be.
+    pub(crate) body: BodyLimit,
     /// Clients that are believed what they say of others.
     pub(crate) trust: Trust,
     /// What traces say that the proxy begins, if it does.
@@ -55,8 +60,10 @@ pub(crate) struct Shared {
     /// Cancelled when another process accepts in place of this one.
     pub(crate) handed_over: CancellationToken,
     pub(crate) ports: Ports,
-    /// Places for connections. Each listener holds one for the next client.
+    /// Places for connections.
     pub(crate) connections: Arc<Semaphore>,
+    /// Places for connections that have none.
+    pub(crate) exits: Arc<Semaphore>,
     open: AtomicUsize,
     started: Instant,
     leaving: AtomicBool,
@@ -97,7 +104,8 @@ impl Drop for Open<'_> {
 impl Shared {
     pub(crate) fn new(limits: Limits, access: Log, ports: Ports) -> Arc<Shared> {
         let epochs = Epochs::new(limits.threads);
-        let connections = Arc::new(Semaphore::new(limits.connections));
+        let connections = Arc::new(Semaphore::new(limits.places.served));
+        let exits = Arc::new(Semaphore::new(limits.places.turned_away));
         let (drain, started, open) = (CancellationToken::new(), Instant::now(), AtomicUsize::new(0));
         let (leaving, aborting) = (AtomicBool::new(false), AtomicBool::new(false));
         let handed_over = CancellationToken::new();
@@ -109,6 +117,7 @@ impl Shared {
             handed_over,
             ports,
             connections,
+            exits,
             open,
             started,
             leaving,

@@ -88,6 +88,7 @@ impl RawCall<'_> {
                 Ok(())
             }
             Poll::Ready(Err(Broke::Framing(what))) => Err(Failed::Refused(Refusal::BadHead(what))),
+            Poll::Ready(Err(Broke::TooLong)) => Err(Failed::Refused(Refusal::TooLong)),
             Poll::Ready(Err(Broke::Source | Broke::Cut)) => Err(Failed::Refused(Refusal::GoneClient)),
         }
     }

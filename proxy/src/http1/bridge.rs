@@ -96,7 +96,7 @@ impl Bridge {
             Framing::Chunked => Body::Unchunked(Default::default()),
         };
         if call.up.is_unsent() {
-            call.up = Pipe::new(Vec::new(), body);
+            call.up = Pipe::limited(Vec::new(), body, call.connection.worker.shared.limits.body);
         }
         let (giver, taker) = slot();
         (Some(giver), RequestBody::piped(taker, self.framing))
@@ -153,6 +153,7 @@ pub(super) fn pump(
                 *giver = None;
             }
             Poll::Ready(Err(Broke::Framing(what))) => return Err(Failed::Refused(Refusal::BadHead(what))),
+            Poll::Ready(Err(Broke::TooLong)) => return Err(Failed::Refused(Refusal::TooLong)),
             Poll::Ready(Err(_)) => return Err(Failed::Refused(Refusal::GoneClient)),
         }
     }

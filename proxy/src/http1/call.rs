@@ -129,7 +129,7 @@ impl<'c> RawCall<'c> {
             Framing::Length(length) => Body::Length(length),
             Framing::Chunked => Body::Chunked(Default::default()),
         };
-        self.up = Pipe::new(out, body);
+        self.up = Pipe::limited(out, body, worker.shared.limits.body);
     }
 
     /// If nothing of the request has been made ready for an endpoint, nothing will be: the connection ends if it has a
@@ -182,6 +182,10 @@ impl Call for RawCall<'_> {
 
     fn prepare(&mut self, revision: &Revision, record: &mut Record) -> Result<(), Refusal> {
         let framing = self.head.framing().map_err(Refusal::Unreadable)?;
+        let limit = self.connection.worker.shared.limits.body;
+        if matches!(framing, Framing::Length(length) if !limit.allows(length)) {
+            return Err(Refusal::TooLong);
+        }
         match revision.protocol {
             Protocol::Http => self.write_head(framing, record),
             Protocol::H2c => {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use penstock_proxy_api::Culprit;
 use penstock_proxy_core::balance::Tick;
 use penstock_proxy_core::head::Head;
 use penstock_proxy_core::http1::request::{BadRequest, MAX_HEAD, RequestHead};
@@ -22,8 +23,6 @@ use crate::record::Record;
 use crate::refusal::Refusal;
 use crate::worker::Worker;
 
-/// How long a client may take to send a head, and to begin the next request, in milliseconds.
-pub(crate) const HEAD_TIMEOUT: u64 = 75_000;
 /// The same for a connection that was accepted before the end and has sent nothing before it.
 const LATECOMERS: u64 = 1000;
 
@@ -102,14 +101,48 @@ enum Heard {
 
 /// Serves a client until its connection ends.
 pub(crate) async fn serve(client: Side, lane: Rc<Desk>, worker: Rc<Worker>, peer: Peer, porch: Rc<Porch>) {
-    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let alarm = worker.alarms.alarm(waker);
-    let seat = porch.enter(alarm.bell());
-    worker.now();
-    Connection { worker, lane, client, peer, alarm, seat, served: false }.run().await;
+    Connection::new(client, lane, worker, peer, porch).await.run().await;
 }
 
+/// Tells a client that there is no place for it.
+pub(crate) async fn turn_away(
+    client: Side,
+    lane: Rc<Desk>,
+    worker: Rc<Worker>,
+    peer: Peer,
+    porch: Rc<Porch>,
+) {
+    let mut connection = Connection::new(client, lane, worker, peer, porch).await;
+    if connection.client.speaks_http2() {
+        let mut record = Record::begin(&connection.worker, &connection.lane);
+        record.describe(&NoHead, &connection.peer.text);
+        record.blame(Culprit::Proxy);
+        connection.send(NO_STREAMS.to_vec()).await;
+    } else {
+        connection.turn_away(&Refusal::Crowd).await;
+    }
+    goodbye::say(connection).await;
+}
+
+/// What a client of HTTP/2 is told for whom there is no place (RFC 9113 section 6.8): SETTINGS, and a GOAWAY with
+/// ENHANCE_YOUR_CALM. It says that no stream has been taken, and so all can be sent to somebody else.
+const NO_STREAMS: &[u8; 26] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0b";
+
 impl Connection {
+    async fn new(
+        client: Side,
+        lane: Rc<Desk>,
+        worker: Rc<Worker>,
+        peer: Peer,
+        porch: Rc<Porch>,
+    ) -> Connection {
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let alarm = worker.alarms.alarm(waker);
+        let seat = porch.enter(alarm.bell());
+        worker.now();
+        Connection { worker, lane, client, peer, alarm, seat, served: false }
+    }
+
     async fn run(mut self) {
         loop {
             let next = match self.hear().await {
@@ -142,7 +175,8 @@ impl Connection {
     /// Waits for the head of a request.
     async fn hear(&mut self) -> Heard {
         let mut hearing = Hearing { head: self.worker.take_head(), seen: 0, stop_at: NEVER };
-        self.alarm.set(Tick(self.worker.clock().0 + HEAD_TIMEOUT));
+        let patience = u64::try_from(self.worker.shared.limits.head_timeout.as_millis()).unwrap_or(u64::MAX);
+        self.alarm.set(Tick(self.worker.clock().0.saturating_add(patience)));
         let heard = poll_fn(|cx| hearing.poll(self, cx)).await;
         match heard {
             Ok(length) => Heard::Request(hearing.head, length),

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use penstock_proxy_core::http1::chunked::{Chunks, Piece, trailers};
 use penstock_proxy_core::http1::rewrite::line;
+use penstock_proxy_core::limit::BodyLimit;
 use tokio::io::AsyncWrite;
 
 use crate::http1::side::Side;
@@ -41,6 +42,8 @@ pub(crate) struct Pipe {
     outgoing: Vec<u8>,
     written: usize,
     body: Body,
+    /// How long a body in chunks may be; one with a length has been looked at before.
+    limit: BodyLimit,
     /// So many bytes of the inlet have been checked and are to be written.
     run: usize,
     /// Comes after them.
@@ -68,6 +71,8 @@ pub(crate) enum Broke {
     Cut,
     /// The source's framing is wrong.
     Framing(&'static str),
+    /// The body is longer than it may be.
+    TooLong,
     /// The sink takes nothing more.
     Sink(io::Error),
 }
@@ -79,12 +84,18 @@ impl Pipe {
             outgoing,
             written: 0,
             body,
+            limit: BodyLimit::default(),
             run: 0,
             after: b"",
             moved_on: false,
             progress: false,
             waits_for: Waits::Source,
         }
+    }
+
+    /// The same with a body of no more than this length.
+    pub(crate) fn limited(outgoing: Vec<u8>, body: Body, limit: BodyLimit) -> Pipe {
+        Pipe { limit, ..Pipe::new(outgoing, body) }
     }
 
     /// Whether all of the body has been read and written.
@@ -247,6 +258,7 @@ impl Pipe {
             }
             Body::Chunked(chunks) => {
                 self.run = chunks.run(input).map_err(|bad| Broke::Framing(bad.0))?;
+                within(self.limit, chunks)?;
                 if chunks.is_ended() {
                     self.body = Body::Ended;
                 } else if self.run == 0 {
@@ -264,7 +276,9 @@ impl Pipe {
         let (Body::Chunked(chunks) | Body::Unchunked(chunks) | Body::Taken(chunks)) = &mut self.body else {
             return Ok(false);
         };
-        match chunks.next(from.inlet.bytes()).map_err(|bad| Broke::Framing(bad.0))? {
+        let piece = chunks.next(from.inlet.bytes()).map_err(|bad| Broke::Framing(bad.0))?;
+        within(self.limit, chunks)?;
+        match piece {
             Piece::Data(count) => self.run = count,
             Piece::Frame(count) | Piece::Extension(count) => {
                 from.inlet.consume(count);
@@ -340,4 +354,8 @@ impl Pipe {
         self.progress = true;
         Poll::Ready(Ok(()))
     }
+}
+
+fn within(limit: BodyLimit, chunks: &Chunks) -> Result<(), Broke> {
+    if limit.allows(chunks.data()) { Ok(()) } else { Err(Broke::TooLong) }
 }

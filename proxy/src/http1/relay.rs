@@ -88,7 +88,7 @@ impl Relay<'_, '_> {
             match call.up.poll(cx, &mut call.connection.client, upstream) {
                 Poll::Pending | Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(Broke::Sink(_))) => call.up_stopped = true,
-                Poll::Ready(Err(Broke::Source | Broke::Cut | Broke::Framing(_))) => {
+                Poll::Ready(Err(Broke::Source | Broke::Cut | Broke::Framing(_) | Broke::TooLong)) => {
                     return Poll::Ready(Err(Culprit::Client));
                 }
             }
@@ -96,7 +96,7 @@ impl Relay<'_, '_> {
         match call.down.poll(cx, upstream, &mut call.connection.client) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(Broke::Sink(_))) => return Poll::Ready(Err(Culprit::Client)),
-            Poll::Ready(Err(Broke::Source | Broke::Cut | Broke::Framing(_))) => {
+            Poll::Ready(Err(Broke::Source | Broke::Cut | Broke::Framing(_) | Broke::TooLong)) => {
                 return Poll::Ready(Err(Culprit::Upstream));
             }
             Poll::Pending => {}

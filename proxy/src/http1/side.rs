@@ -29,6 +29,11 @@ impl Side {
         Poll::Ready(Ok(read))
     }
 
+    /// Whether it begins as HTTP/2 does: no method of HTTP/1 begins as its preface does.
+    pub(crate) fn speaks_http2(&self) -> bool {
+        self.inlet.bytes().starts_with(b"PRI ")
+    }
+
     /// Makes its end look like what it is, not like the end of a body.
     pub(crate) fn reset(&self) {
         self.stream.set_zero_linger().ok();

@@ -108,7 +108,7 @@ fn one_way(
 /// Whose side failed, of those for reading and for writing.
 fn culprit(broke: &Broke, of: [Culprit; 2]) -> Culprit {
     match broke {
-        Broke::Source | Broke::Cut | Broke::Framing(_) => of[0],
+        Broke::Source | Broke::Cut | Broke::Framing(_) | Broke::TooLong => of[0],
         Broke::Sink(_) => of[1],
     }
 }

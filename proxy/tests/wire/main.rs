@@ -26,6 +26,8 @@ mod http;
 mod http2;
 mod interim;
 mod kube;
+mod lengths;
+mod overload;
 mod pressure;
 mod reload;
 mod replays;

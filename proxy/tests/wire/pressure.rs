@@ -164,25 +164,6 @@ fn what_is_within_bounds_passes() {
     }
 }
 
-/// Those beyond the bound wait their turn, and none is lost.
-#[test]
-fn connections_beyond_the_bound_wait_and_are_served() {
-    let rig = Rig::with(&["--max-connections", "4"], |_, client| client.try_send(OK));
-    let mut first: Vec<Client> = (0..3).map(|_| rig.client()).collect();
-    for client in &mut first {
-        client.send("GET / HTTP/1.1\r\nhost: shop\r\n\r\n");
-        assert_eq!(client.answer().text(), "ok");
-    }
-    let mut more: Vec<Client> = (0..5).map(|_| rig.client()).collect();
-    more.iter_mut()
-        .for_each(|client| client.send("GET / HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n"));
-    drop(first);
-    for client in &mut more {
-        let answer = client.answer();
-        assert!(answer.text() == "ok" || (answer.status(), answer.one("retry-after")) == (503, Some("1")));
-    }
-}
-
 #[test]
 fn a_client_that_leaves_amid_many_requests_takes_none_of_them_along() {
     let rig = Rig::new();

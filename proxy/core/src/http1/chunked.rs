@@ -123,6 +123,11 @@ impl Chunks {
         self.state == State::End
     }
 
+    /// Bytes of data in all chunks whose sizes have been read.
+    pub fn data(&self) -> u64 {
+        self.data
+    }
+
     /// Bytes of the chunk under way that are still to come.
     pub fn left(&self) -> u64 {
         self.left

@@ -178,6 +178,17 @@ impl H2 {
         }
     }
 
+    /// Waits for a ping, and answers it.
+    pub fn wait_for_ping(&mut self) {
+        loop {
+            let frame = self.read().unwrap();
+            if (frame.kind, frame.flags & ACK) == (PING, 0) {
+                self.send(self::frame(PING, ACK, 0, &frame.payload));
+                return;
+            }
+        }
+    }
+
     /// Opens a window.
     pub fn open(&mut self, stream: u32, by: u32) -> bool {
         self.send(frame(WINDOW_UPDATE, 0, stream, &by.to_be_bytes()))

@@ -76,11 +76,16 @@ impl Shop {
     }
 
     pub fn with(split: Split, v1: Backend, v2: Backend, args: &[&str]) -> Shop {
+        Shop::started(split, v1, v2, |folder| Proxy::start(folder, args))
+    }
+
+    /// With a proxy that is started in another way.
+    pub fn started(split: Split, v1: Backend, v2: Backend, start: impl FnOnce(&Folder) -> Proxy) -> Shop {
         let (folder, port) = (Folder::new(), free_port());
         folder.endpoints("shop-v1", &[v1.port()]);
         folder.endpoints("shop-v2", &[v2.port()]);
         folder.route(&split.port(port));
-        let proxy = Proxy::start(&folder, args);
+        let proxy = start(&folder);
         Shop { v1, v2, folder, proxy, port }
     }
 

@@ -26,6 +26,15 @@ impl Proxy {
         Proxy::run(command, args)
     }
 
+    /// A proxy that may have so many files open.
+    pub fn within_files(folder: &Folder, files: u32, args: &[&str]) -> Proxy {
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {files} && exec \"$@\"");
+        command.args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_penstock-proxy")]);
+        command.arg("run").arg("--config").arg(folder.path());
+        Proxy::run(command, args)
+    }
+
     /// A proxy that reads the namespace `shop` of the cluster that a kubeconfig names.
     pub fn of_cluster(kubeconfig: &Path, args: &[&str]) -> Proxy {
         let mut command = Command::new(env!("CARGO_BIN_EXE_penstock-proxy"));

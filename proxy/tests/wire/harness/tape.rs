@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::sync::{Arc, Mutex};
 
 use super::strict::{Broken, Kind, Message};
-use super::{Backend, Client, Shop};
+use super::{Backend, Client, Folder, Proxy, Shop, Split};
 
 /// What reached a backend.
 #[derive(Clone, Debug)]
@@ -85,6 +85,14 @@ impl Rig {
         let kept = tape.clone();
         let backend = Backend::with_heads(move |client| behaviour(&kept, client));
         Rig { tape, shop: Shop::of(backend, &["--threads", "1"]) }
+    }
+
+    /// The proxy may have so many files open. The backend answers everything with `ok`.
+    pub fn within_files(files: u32) -> Rig {
+        let tape = Tape::default();
+        let backend = tape.backend(|_, client| client.try_send(OK));
+        let start = |folder: &Folder| Proxy::within_files(folder, files, &["--threads", "1"]);
+        Rig { shop: Shop::started(Split::new(1, 100, 0), backend, Backend::named("v2"), start), tape }
     }
 
     pub fn client(&self) -> Client {
