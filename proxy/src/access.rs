@@ -1,6 +1,7 @@
 //! The access log: one line of JSON for a request. Requests hand their lines over and never wait for them to be
 //! written; lines that come too fast are dropped and counted.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -15,7 +16,7 @@ use serde::Serialize;
 use crate::series::Series;
 
 /// Most lines that wait to be written.
-const MAX_WAITING: usize = 16 << 10;
+const MAX_WAITING: usize = 4 << 10;
 /// How long lines are gathered before they are written.
 const GATHER: Duration = Duration::from_millis(20);
 /// How long the end of the proxy waits for the last lines.
@@ -55,7 +56,7 @@ impl FromStr for AccessLog {
 /// What is known of a request before it is answered: texts in one piece of memory.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Note {
-    text: String,
+    text: Vec<u8>,
     parts: [(usize, usize); 6],
 }
 
@@ -71,22 +72,23 @@ pub(crate) enum Part {
 }
 
 impl Note {
-    /// One without any text.
-    pub(crate) fn new() -> Note {
-        Note { text: String::with_capacity(256), parts: Default::default() }
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.text.clear();
+        self.parts = Default::default();
     }
 
     /// Sets a text that is made of these pieces, as much of each as is logged.
     pub(crate) fn set(&mut self, part: Part, pieces: &[&[u8]]) {
         let start = self.text.len();
         for piece in pieces {
-            self.text.push_str(&String::from_utf8_lossy(piece.get(..MAX_TEXT).unwrap_or(piece)));
+            self.text.extend_from_slice(piece.get(..MAX_TEXT).unwrap_or(piece));
         }
         self.parts[part as usize] = (start, self.text.len());
     }
 
     /// A text; empty if it has not been set.
-    pub(crate) fn get(&self, part: Part) -> &str {
+    pub(crate) fn get(&self, part: Part) -> &[u8] {
         let (start, end) = self.parts[part as usize];
         self.text.get(start..end).unwrap_or_default()
     }
@@ -117,20 +119,20 @@ struct Written<'a> {
     revision: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<SocketAddr>,
-    client: &'a str,
-    method: &'a str,
+    client: Cow<'a, str>,
+    method: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    host: &'a str,
-    target: &'a str,
+    host: Cow<'a, str>,
+    target: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     culprit: &'a str,
     latency_seconds: f64,
     duration_seconds: f64,
     #[serde(skip_serializing_if = "str::is_empty")]
-    request_id: &'a str,
+    request_id: Cow<'a, str>,
     #[serde(skip_serializing_if = "str::is_empty")]
-    traceparent: &'a str,
+    traceparent: Cow<'a, str>,
 }
 
 #[derive(Debug)]
@@ -228,22 +230,23 @@ fn put(out: &mut impl Write, page: &mut Vec<u8>) {
 
 fn write(page: &mut Vec<u8>, line: &Line) {
     let key = line.series.key();
+    let text = |part| String::from_utf8_lossy(line.note.get(part));
     let written = Written {
         time: DateTime::<Utc>::from(line.at).to_rfc3339_opts(SecondsFormat::Millis, true),
         namespace: &key.namespace,
         rollout: &key.rollout,
         revision: &key.revision,
         endpoint: line.endpoint,
-        client: line.note.get(Part::Client),
-        method: line.note.get(Part::Method),
-        host: line.note.get(Part::Host),
-        target: line.note.get(Part::Target),
+        client: text(Part::Client),
+        method: text(Part::Method),
+        host: text(Part::Host),
+        target: text(Part::Target),
         status: line.status,
         culprit: line.culprit,
         latency_seconds: line.latency.as_secs_f64(),
         duration_seconds: line.duration.as_secs_f64(),
-        request_id: line.note.get(Part::RequestId),
-        traceparent: line.note.get(Part::TraceParent),
+        request_id: text(Part::RequestId),
+        traceparent: text(Part::TraceParent),
     };
     if serde_json::to_writer(&mut *page, &written).is_ok() {
         page.push(b'\n');
@@ -257,7 +260,7 @@ mod tests {
 
     fn line(target: &str) -> Line {
         let key = Key { namespace: "shop".into(), rollout: "checkout".into(), revision: "v2".into() };
-        let mut note = Note::new();
+        let mut note = Note::default();
         note.set(Part::Target, &[target.as_bytes()]);
         note.set(Part::Method, &[b"GET"]);
         Line {

@@ -16,6 +16,9 @@ use crate::worker::Shared;
 /// How soon a port that is in use is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How often to look for series that nobody needs.
+const FORGET: Duration = Duration::from_secs(10);
+
 /// Most problems that are shown at a time.
 const MAX_PROBLEMS: usize = 200;
 
@@ -31,6 +34,8 @@ pub(crate) struct Control<S> {
     told: BTreeSet<String>,
     /// Something has to be tried again, whether or not anything changes.
     unsettled: bool,
+    /// When series were last forgotten.
+    forgotten: Instant,
 }
 
 impl<S: Source> Control<S> {
@@ -42,7 +47,8 @@ impl<S: Source> Control<S> {
     ) -> Control<S> {
         let (lanes, told) = (BTreeMap::new(), BTreeSet::new());
         let memory = Memory::default();
-        Control { source, memory, lanes, shared, board, threads, told, unsettled: true }
+        let forgotten = Instant::now();
+        Control { source, memory, lanes, shared, board, threads, told, unsettled: true, forgotten }
     }
 
     /// Puts what the source holds into effect, if anything has `changed` or has to be tried again.
@@ -53,7 +59,9 @@ impl<S: Source> Control<S> {
         if changed || self.unsettled {
             self.put_into_effect();
         }
-        self.forget_series();
+        if self.forgotten.elapsed() >= FORGET {
+            self.forget_series();
+        }
     }
 
     /// Says why there is no table yet.
@@ -141,7 +149,8 @@ impl<S: Source> Control<S> {
         running.draft = Some(draft);
     }
 
-    fn forget_series(&self) {
+    fn forget_series(&mut self) {
+        self.forgotten = Instant::now();
         let mut used = BTreeSet::new();
         for (name, running) in &self.lanes {
             used.insert(key(name, ""));

@@ -1,15 +1,11 @@
-//! What a proxy changes in a head: RFC 9110 section 7.6, RFC 9112 section 3.2, RFC 9113 section 8.2.
+//! What a proxy changes in a head for, or from, an endpoint of HTTP/2: RFC 9110 section 7.6, RFC 9113 section 8.
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Uri, Version, request, response};
-use penstock_proxy_core::http1::target::is_host;
-
+use http::{HeaderMap, Request, Uri, Version, response};
+use penstock_proxy_core::http1::descend::{self, BadHead};
 use penstock_proxy_core::http1::field::Kind;
 
-use crate::reach::Wire;
 use crate::record::Record;
 use crate::trace;
 use crate::worker::Worker;
@@ -22,29 +18,20 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Most names that a Connection header may nominate.
 const MAX_NOMINATED: usize = 64;
 
-/// A head that can't be forwarded, and what is wrong with it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BadHead(pub(crate) &'static str);
-
 /// Who sends a request.
 #[derive(Clone, Copy)]
 pub(crate) struct Who<'a> {
     /// The client's address.
-    pub(crate) peer: &'a HeaderValue,
+    pub(crate) peer: &'a str,
     /// Whether it is believed what it says of others.
     pub(crate) trusted: bool,
     pub(crate) worker: &'a Worker,
 }
 
-/// Makes the head of a client's request one for an endpoint.
-pub(crate) fn request(
-    parts: &mut request::Parts,
-    who: &Who<'_>,
-    wire: Wire,
-    record: &mut Record,
-) -> Result<(), BadHead> {
-    name(&mut parts.headers, who.worker, record);
-    neighbour(parts, who.peer, who.trusted, wire)
+/// Makes the head of a client's request one for an endpoint of HTTP/2.
+pub(crate) fn request(request: &mut Request<()>, who: &Who<'_>, record: &mut Record) -> Result<(), BadHead> {
+    name(request.headers_mut(), who.worker, record);
+    neighbour(request, who.peer, who.trusted)
 }
 
 /// Names by which the request is found again.
@@ -57,33 +44,33 @@ fn name(headers: &mut HeaderMap, worker: &Worker, record: &mut Record) {
 }
 
 fn set_missing(headers: &mut HeaderMap, name: HeaderName, value: Option<&str>) {
-    if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok())
+    if let Some(value) = value
         && !headers.contains_key(&name)
+        && let Ok(value) = HeaderValue::from_str(value)
     {
         headers.insert(name, value);
     }
 }
 
-fn neighbour(
-    parts: &mut request::Parts,
-    peer: &HeaderValue,
-    trusted: bool,
-    wire: Wire,
-) -> Result<(), BadHead> {
-    let authority = authority(parts)?;
-    if parts.headers.contains_key(TRANSFER_ENCODING) {
-        parts.headers.remove(CONTENT_LENGTH);
+fn neighbour(request: &mut Request<()>, peer: &str, trusted: bool) -> Result<(), BadHead> {
+    target(request)?;
+    let old = request.version() != Version::HTTP_2;
+    let headers = request.headers_mut();
+    headers.remove(HOST);
+    // The h2 crate takes none of these from a client.
+    if old {
+        let trailers = has_token(headers, &TE, b"trailers");
+        remove_hop_by_hop(headers);
+        if trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
     }
-    let trailers = has_token(&parts.headers, &TE, b"trailers");
-    remove_hop_by_hop(&mut parts.headers);
     if !trusted {
-        remove_forwarded(&mut parts.headers);
+        remove_forwarded(headers);
     }
-    append_forwarded_for(&mut parts.headers, peer);
-    match wire {
-        Wire::Http1 => to_http1(parts, authority, trailers),
-        Wire::Http2 => to_http2(parts, authority, trailers),
-    }
+    append_forwarded_for(headers, peer)?;
+    *request.version_mut() = Version::HTTP_2;
+    Ok(())
 }
 
 /// What proxies before this one say of the client.
@@ -95,78 +82,30 @@ fn remove_forwarded(headers: &mut HeaderMap) {
     names.iter().for_each(|name| drop(headers.remove(name)));
 }
 
-/// Makes the head of an endpoint's response one for the client.
+/// Makes the head of an endpoint's response one for a client of HTTP/1.
 pub(crate) fn response(parts: &mut response::Parts) {
     remove_hop_by_hop(&mut parts.headers);
     parts.version = Version::HTTP_11;
 }
 
-/// Who is asked: the target's authority before the Host header (RFC 9112 section 3.2.2).
-fn authority(parts: &request::Parts) -> Result<Option<HeaderValue>, BadHead> {
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return Err(BadHead("more than one Host header"));
+/// The whole target, as HTTP/2 wants it.
+fn target(request: &mut Request<()>) -> Result<(), BadHead> {
+    let authority = descend::authority(request)?;
+    let uri = request.uri();
+    if uri.authority().is_some() && uri.scheme() == Some(&Scheme::HTTP) && uri.path_and_query().is_some() {
+        return Ok(());
     }
-    if parts.uri.path() == "*" && parts.method != Method::OPTIONS {
-        return Err(BadHead("an invalid target"));
+    if authority.is_none() && request.version() == Version::HTTP_11 {
+        return Err(BadHead("no Host header"));
     }
-    if host.is_some_and(|host| !is_host(host.as_bytes())) {
-        return Err(BadHead("an invalid Host header"));
-    }
-    if let Some(authority) = parts.uri.authority() {
-        if !is_host(authority.as_str().as_bytes()) {
-            return Err(BadHead("an invalid authority"));
-        }
-        return HeaderValue::from_str(authority.as_str()).map(Some).map_err(|_| BadHead("invalid authority"));
-    }
-    match host {
-        None if parts.version == Version::HTTP_11 => Err(BadHead("no Host header")),
-        host => Ok(host.cloned()),
-    }
-}
-
-fn to_http1(
-    parts: &mut request::Parts,
-    authority: Option<HeaderValue>,
-    trailers: bool,
-) -> Result<(), BadHead> {
-    if parts.uri.authority().is_some() {
-        parts.uri = origin_form(&parts.uri);
-        parts.headers.insert(HOST, authority.ok_or(BadHead("no authority"))?);
-    }
-    join_cookies(&mut parts.headers);
-    if trailers {
-        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("te"));
-    }
-    parts.version = Version::HTTP_11;
-    Ok(())
-}
-
-fn to_http2(
-    parts: &mut request::Parts,
-    authority: Option<HeaderValue>,
-    trailers: bool,
-) -> Result<(), BadHead> {
-    let authority = match &authority {
-        Some(host) => Authority::try_from(host.as_bytes()).map_err(|_| BadHead("invalid Host header"))?,
+    let authority = match authority {
+        Some(host) => Authority::try_from(host).map_err(|_| BadHead("an invalid Host header"))?,
         None => Authority::from_static("localhost"),
     };
-    let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path);
-    parts.uri = uri.build().map_err(|_| BadHead("invalid target"))?;
-    parts.headers.remove(HOST);
-    if trailers {
-        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
-    }
-    parts.version = Version::HTTP_2;
-    Ok(())
-}
-
-fn origin_form(uri: &Uri) -> Uri {
     let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    Uri::from(path)
+    let whole = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path);
+    *request.uri_mut() = whole.build().map_err(|_| BadHead("an invalid target"))?;
+    Ok(())
 }
 
 /// RFC 9110 section 7.6.1: the nominated headers, and those that are always between two neighbours only.
@@ -201,40 +140,32 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
     lines.flat_map(|line| line.as_bytes().split(|b| *b == b',')).map(<[u8]>::trim_ascii)
 }
 
-/// HTTP/2 clients may split cookies, HTTP/1 servers may not know (RFC 9113 section 8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let all: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if all.len() > 1
-        && let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..]))
-    {
-        headers.insert(COOKIE, joined);
-    }
-}
-
-fn append_forwarded_for(headers: &mut HeaderMap, peer: &HeaderValue) {
-    let before: Vec<&[u8]> = headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
-    if before.is_empty() {
-        headers.insert(FORWARDED_FOR, peer.clone());
-        return;
-    }
-    let all = [before, vec![peer.as_bytes()]].concat().join(&b", "[..]);
-    if let Ok(all) = HeaderValue::from_bytes(&all) {
-        headers.insert(FORWARDED_FOR, all);
-    }
+fn append_forwarded_for(headers: &mut HeaderMap, peer: &str) -> Result<(), BadHead> {
+    let before = headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+    let all: Vec<&[u8]> = before.chain([peer.as_bytes()]).collect();
+    let all = if all.len() == 1 {
+        HeaderValue::from_str(peer)
+    } else {
+        HeaderValue::from_bytes(&all.join(&b", "[..]))
+    };
+    headers.insert(FORWARDED_FOR, all.map_err(|_| BadHead("no address"))?);
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use http::request::Builder;
+
     use super::*;
 
-    fn forwarded(build: request::Builder, wire: Wire) -> Result<request::Parts, BadHead> {
-        let (mut parts, ()) = build.body(()).unwrap().into_parts();
-        neighbour(&mut parts, &HeaderValue::from_static("192.0.2.1"), true, wire)?;
-        Ok(parts)
+    fn forwarded(builder: Builder) -> Result<Request<()>, BadHead> {
+        let mut request = builder.body(()).unwrap();
+        neighbour(&mut request, "192.0.2.1", true)?;
+        Ok(request)
     }
 
-    fn get(uri: &str) -> request::Builder {
-        http::Request::builder().uri(uri).header("host", "shop")
+    fn get(uri: &str) -> Builder {
+        Request::builder().uri(uri).header("host", "shop")
     }
 
     #[test]
@@ -248,57 +179,36 @@ mod tests {
             .header("upgrade", "h2c")
             .header("content-length", "0")
             .header("x-public", "2");
-        let parts = forwarded(request, Wire::Http1).unwrap();
-        let mut names: Vec<_> = parts.headers.keys().map(HeaderName::as_str).collect();
+        let request = forwarded(request).unwrap();
+        let mut names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["connection", "content-length", "host", "te", "x-forwarded-for", "x-public"]);
-        assert_eq!(parts.headers["te"], "trailers");
-        assert_eq!(parts.headers["connection"], "te");
+        assert_eq!(names, ["content-length", "te", "x-forwarded-for", "x-public"]);
+        assert_eq!(request.headers()["te"], "trailers");
     }
 
     #[test]
     fn the_client_is_appended_to_those_before() {
         let request = get("/").header("x-forwarded-for", "10.0.0.1").header("x-forwarded-for", "10.0.0.2");
-        let parts = forwarded(request, Wire::Http1).unwrap();
-        assert_eq!(parts.headers["x-forwarded-for"], "10.0.0.1, 10.0.0.2, 192.0.2.1");
-        assert_eq!(forwarded(get("/"), Wire::Http1).unwrap().headers["x-forwarded-for"], "192.0.2.1");
+        let request = forwarded(request).unwrap();
+        assert_eq!(request.headers()["x-forwarded-for"], "10.0.0.1, 10.0.0.2, 192.0.2.1");
+        assert_eq!(forwarded(get("/")).unwrap().headers()["x-forwarded-for"], "192.0.2.1");
     }
 
     #[test]
-    fn length_and_chunks_together_are_chunks() {
-        let request = get("/").header("content-length", "9").header("transfer-encoding", "chunked");
-        assert!(!forwarded(request, Wire::Http1).unwrap().headers.contains_key("content-length"));
-    }
-
-    #[test]
-    fn the_targets_authority_wins_over_host() {
-        let parts = forwarded(get("http://other:81/a?b"), Wire::Http1).unwrap();
-        assert_eq!(
-            (parts.uri.to_string().as_str(), &parts.headers["host"]),
-            ("/a?b", &"other:81".parse().unwrap())
-        );
-    }
-
-    #[test]
-    fn http_2_gets_an_authority_and_http_1_a_host_and_one_cookie_line() {
-        let parts = forwarded(get("/a?b").header("te", "trailers"), Wire::Http2).unwrap();
-        assert_eq!(parts.uri, "http://shop/a?b");
-        assert!(!parts.headers.contains_key("host") && !parts.headers.contains_key("connection"));
-        let request = http::Request::builder().version(Version::HTTP_2).uri("http://shop/");
-        let parts = forwarded(request.header("cookie", "a=1").header("cookie", "b=2"), Wire::Http1).unwrap();
-        assert_eq!(
-            (&parts.headers["host"], &parts.headers["cookie"]),
-            (&"shop".parse().unwrap(), &"a=1; b=2".parse().unwrap())
-        );
+    fn the_targets_authority_wins_over_host_which_becomes_one() {
+        assert_eq!(*forwarded(get("http://other:81/a?b")).unwrap().uri(), "http://other:81/a?b");
+        let request = forwarded(get("/a?b").header("te", "trailers")).unwrap();
+        assert_eq!(*request.uri(), "http://shop/a?b");
+        assert!(!request.headers().contains_key("host"));
     }
 
     #[test]
     fn a_request_without_one_host_is_refused() {
-        let none = http::Request::builder().uri("/");
-        assert_eq!(forwarded(none, Wire::Http1).unwrap_err(), BadHead("no Host header"));
+        let none = Request::builder().uri("/");
+        assert_eq!(forwarded(none).unwrap_err(), BadHead("no Host header"));
         let two = get("/").header("host", "other");
-        assert_eq!(forwarded(two, Wire::Http1).unwrap_err(), BadHead("more than one Host header"));
-        let old = http::Request::builder().version(Version::HTTP_10).uri("/");
-        assert!(forwarded(old, Wire::Http1).is_ok());
+        assert_eq!(forwarded(two).unwrap_err(), BadHead("more than one Host header"));
+        let old = Request::builder().version(Version::HTTP_10).uri("/");
+        assert_eq!(*forwarded(old).unwrap().uri(), "http://localhost/");
     }
 }

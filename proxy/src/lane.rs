@@ -4,15 +4,12 @@ use std::cell::RefCell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::StatusCode;
-use penstock_proxy_api::Culprit;
 use penstock_proxy_core::limit::Limit;
 use penstock_proxy_core::table::Table;
 
-use crate::series::{End, Series};
+use crate::series::Series;
 
 /// One Rollout: its table in effect and what outlives tables.
 #[derive(Debug)]
@@ -64,17 +61,6 @@ impl Deref for Desk {
 
     fn deref(&self) -> &Lane {
         &self.lane
-    }
-}
-
-impl Lane {
-    /// Counts requests that hyper could not make sense of and answered itself.
-    pub(crate) fn note_connection_error(&self, thread: usize, error: &hyper::Error) {
-        if error.is_parse() {
-            let (status, latency) = (Some(StatusCode::BAD_REQUEST), Duration::ZERO);
-            self.unrouted.end(thread, End { status, culprit: Culprit::Client, latency });
-        }
-        tracing::trace!(%error, rollout = self.rollout, "connection ended");
     }
 }
 

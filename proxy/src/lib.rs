@@ -4,29 +4,26 @@
 //! threads (`control`, `admin`) meet in a `Lane` for each Rollout, whose table is swapped as a whole, and nowhere
 //! else. This crate decides nothing about releases.
 //!
-//! HTTP/1 is served by `http1`, which is our own; clients and endpoints of HTTP/2 by hyper.
+//! HTTP/1 is served by `http1`, which is our own; clients and endpoints of HTTP/2 by `http2` on the h2 crate.
 
 mod access;
 mod admin;
-mod answer;
 mod begun;
 mod board;
-mod body;
 mod config;
 mod control;
 mod deliver;
 mod epoch;
 mod exchange;
 mod exposition;
-mod forward;
 mod grpc;
 mod handover;
 mod headers;
 mod heir;
 mod http1;
+mod http2;
 mod lane;
 mod listen;
-mod pool;
 mod ports;
 mod proxy;
 mod reach;
@@ -37,7 +34,6 @@ mod report;
 mod running;
 mod runtime;
 mod series;
-mod slot;
 mod trace;
 mod trust;
 mod worker;

@@ -1,6 +1,5 @@
 //! The threads of the data plane: accept connections and serve requests on them.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -8,11 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -21,19 +15,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::begun::Begun;
-use crate::exchange::exchange;
-use crate::forward::{Forward, Stage};
-use crate::http1;
 use crate::http1::connection::Peer;
 use crate::http1::porch::Porch;
 use crate::http1::side::Side;
 use crate::lane::{Desk, Lane};
-use crate::runtime::{self, LocalExecutor};
 use crate::worker::{Shared, Worker};
+use crate::{http1, http2, runtime};
 
-/// Largest head of a request by HTTP/2.
-const MAX_HEAD: usize = 96 << 10;
-const MAX_STREAMS: u32 = 256;
 /// After how long a silence the kernel asks whether a client is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 /// How long a connection that was accepted before the end may take to send its first bytes after it.
@@ -169,43 +157,10 @@ async fn serve(stream: TcpStream, lane: Rc<Desk>, worker: Rc<Worker>, listener: 
         Ok(Ok(Version::Http2)) => {
             let first = Bytes::copy_from_slice(client.inlet.bytes());
             let begun = Begun { first, stream: client.stream };
-            Box::pin(serve_http2(begun, lane, worker, peer, listener.stop)).await;
+            Box::pin(http2::connection::serve(begun, lane, worker, peer, listener.porch)).await;
         }
         Ok(Err(_)) | Err(_) => {}
     }
-}
-
-async fn serve_http2(stream: Begun, lane: Rc<Desk>, worker: Rc<Worker>, peer: Peer, stop: CancellationToken) {
-    let (thread, head_timeout) = (worker.thread, worker.shared.limits.head_timeout);
-    let (on_lane, peer) = (Rc::clone(&lane), Rc::new(peer));
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (lane, worker, peer) = (Rc::clone(&on_lane), Rc::clone(&worker), Rc::clone(&peer));
-        async move {
-            let request = Stage::Came(Box::new(request));
-            let mut call = Forward { worker: &worker, peer: &peer, request, losses: 0 };
-            Ok::<_, Infallible>(exchange(&lane, &worker, &mut call).await)
-        }
-    });
-    let connection = http2_builder(head_timeout).serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = stop.cancelled() => { connection.as_mut().graceful_shutdown(); connection.await }
-    };
-    if let Err(error) = ended {
-        lane.note_connection_error(thread, &error);
-    }
-}
-
-fn http2_builder(head_timeout: Duration) -> http2::Builder<LocalExecutor> {
-    let mut builder = http2::Builder::new(LocalExecutor);
-    builder
-        .timer(TokioTimer::new())
-        .max_header_list_size(MAX_HEAD as u32)
-        .max_concurrent_streams(MAX_STREAMS);
-    builder.adaptive_window(true).auto_date_header(false);
-    builder.keep_alive_interval(head_timeout).keep_alive_timeout(Duration::from_secs(20));
-    builder
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

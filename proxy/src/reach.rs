@@ -20,13 +20,6 @@ const UNANSWERED: Duration = Duration::from_secs(5);
 /// read, as one that does not answer.
 const STALLED: Duration = Duration::from_secs(120);
 
-/// How the proxy speaks to an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wire {
-    Http1,
-    Http2,
-}
-
 /// How long a connection may take to open.
 pub(crate) fn patience(hurry: &dyn Fn() -> bool) -> Duration {
     if hurry() { HURRY } else { PATIENCE }

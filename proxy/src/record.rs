@@ -64,7 +64,7 @@ impl Record {
         if !self.worker.shared.access.is_on() {
             return;
         }
-        let mut note = Box::new(Note::new());
+        let mut note = self.worker.take_note();
         note.set(Part::Client, &[client.as_bytes()]);
         note.set(Part::Method, &[head.method().as_bytes()]);
         match head.query() {
@@ -95,7 +95,7 @@ impl Record {
         let access = &self.worker.shared.access;
         let failed = matches!(end.culprit, Culprit::Upstream | Culprit::Proxy);
         if !access.wants(failed, || self.worker.random()) {
-            return;
+            return self.worker.give_note(note);
         }
         access.offer(Line {
             at: SystemTime::now(),

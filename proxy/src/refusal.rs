@@ -1,13 +1,12 @@
 //! Answers that the proxy makes itself. They name the culprit.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use penstock_proxy_api::Culprit;
 use penstock_proxy_core::http1::request::BadRequest;
 use penstock_proxy_core::http1::rewrite::line;
 
-use crate::body::Body;
 use crate::deliver::Cause;
 use crate::record::Record;
 
@@ -62,16 +61,17 @@ struct Said {
 }
 
 impl Refusal {
-    /// Ends the record and answers.
-    pub(crate) fn answer(&self, mut record: Record) -> Response<Body> {
+    /// Ends the record and answers by HTTP/2: a head and a body.
+    pub(crate) fn answer(&self, mut record: Record) -> (Response<()>, Bytes) {
         let said = self.say(&mut record);
-        let mut response = Response::new(Body::Text(Some(Bytes::from(said.text))));
+        let mut response = Response::new(());
         *response.status_mut() = said.status;
         let headers = response.headers_mut();
         for (name, value) in said.headers {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        response
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(said.text.len()));
+        (response, Bytes::from(said.text))
     }
 
     /// The same in bytes of HTTP/1. `close`: the connection ends with it. `to_head`: it answers HEAD.

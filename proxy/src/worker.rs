@@ -16,12 +16,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::Log;
+use crate::access::{Log, Note};
 use crate::epoch::Epochs;
 use crate::http1::alarm::Alarms;
 use crate::http1::buffer::Buffers;
 use crate::http1::upstream::Kept;
-use crate::pool::Pool;
+use crate::http2::crew::Crew;
+use crate::http2::pool::Pool;
 use crate::ports::Ports;
 use crate::trace::Traces;
 use crate::trust::Trust;
@@ -80,11 +81,15 @@ pub(crate) struct Worker {
     pub(crate) kept: Kept,
     pub(crate) buffers: Rc<Buffers>,
     pub(crate) alarms: Rc<Alarms>,
+    /// Who serves streams of HTTP/2.
+    pub(crate) crew: Crew,
     /// Heads that are out of use.
     #[expect(clippy::vec_box, reason = "they are handed out boxed")]
     heads: RefCell<Vec<Box<RequestHead>>>,
     #[expect(clippy::vec_box, reason = "they are handed out boxed")]
     answers: RefCell<Vec<Box<ResponseHead>>>,
+    #[expect(clippy::vec_box, reason = "they are handed out boxed")]
+    notes: RefCell<Vec<Box<Note>>>,
     clock: Cell<Tick>,
     /// Listeners, connections and relays.
     pub(crate) tasks: TaskTracker,
@@ -158,11 +163,6 @@ impl Shared {
         self.tick(Instant::now())
     }
 
-    /// When this is.
-    pub(crate) fn moment(&self, tick: Tick) -> Instant {
-        self.started + Duration::from_millis(tick.0)
-    }
-
     pub(crate) fn tick(&self, moment: Instant) -> Tick {
         let since = moment.saturating_duration_since(self.started);
         Tick(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
@@ -180,8 +180,10 @@ impl Worker {
             kept: Kept::default(),
             buffers: Rc::default(),
             alarms: Rc::default(),
+            crew: Crew::default(),
             heads: RefCell::default(),
             answers: RefCell::default(),
+            notes: RefCell::default(),
             clock,
             tasks: TaskTracker::new(),
             random: Cell::new(seed | 1),
@@ -217,6 +219,7 @@ impl Worker {
     /// Closes connections that have been idle for too long.
     pub(crate) fn sweep(&self) {
         self.pool.sweep();
+        self.crew.sweep();
         self.kept.sweep(self.now());
     }
 
@@ -238,6 +241,16 @@ impl Worker {
         keep(&self.answers, head);
     }
 
+    /// What is known of a request, for the access log.
+    pub(crate) fn take_note(&self) -> Box<Note> {
+        self.notes.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_note(&self, mut note: Box<Note>) {
+        note.clear();
+        keep(&self.notes, note);
+    }
+
     /// A random number, good enough to pick endpoints (xorshift64*).
     pub(crate) fn random(&self) -> u64 {
         let mut x = self.random.get();
@@ -249,8 +262,8 @@ impl Worker {
     }
 }
 
-/// Most heads of a kind that are kept.
-const MAX_HEADS: usize = 32;
+/// Most heads of a kind that are kept: about as many requests are under way at a time on a busy thread.
+const MAX_HEADS: usize = 128;
 
 fn keep<T>(store: &RefCell<Vec<T>>, head: T) {
     let mut store = store.borrow_mut();

@@ -32,7 +32,7 @@ pub(crate) struct Draft {
 impl Draft {
     /// Whether both lead to the same table.
     pub(crate) fn same_table(&self, other: &Draft) -> bool {
-        self.source == other.source && self.reach == other.reach
+        same(&self.source, &other.source) && self.reach == other.reach
     }
 
     /// The name of the Rollout: namespace and name.
@@ -44,6 +44,11 @@ impl Draft {
     pub(crate) fn place(&self) -> String {
         place(&self.file, &self.id)
     }
+}
+
+/// Whether both say the same. They are nearly always one.
+fn same(one: &Arc<HttpRoute>, other: &Arc<HttpRoute>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
 }
 
 /// The routes in effect.
@@ -88,9 +93,9 @@ impl Memory {
     }
 
     /// Puts a route into effect, unless it is broken or its generation is a lower one than that in effect.
-    fn take(&mut self, id: &Id, path: &Path, source: &HttpRoute, problems: &mut Vec<String>) {
+    fn take(&mut self, id: &Id, path: &Path, source: &Arc<HttpRoute>, problems: &mut Vec<String>) {
         let file = file_name(path);
-        if self.0.get(id).is_none_or(|kept| *kept.source != *source) {
+        if self.0.get(id).is_none_or(|kept| !same(&kept.source, source)) {
             match self.translate(id, &file, source, problems) {
                 Ok(kept) => drop(self.0.insert(id.clone(), kept)),
                 Err(problem) => problems.push(format!("{}: {problem}; {}", place(&file, id), self.rest(id))),
@@ -106,7 +111,7 @@ impl Memory {
         &self,
         id: &Id,
         file: &str,
-        source: &HttpRoute,
+        source: &Arc<HttpRoute>,
         problems: &mut Vec<String>,
     ) -> Result<Kept, String> {
         let mut notes = Vec::new();
@@ -115,7 +120,7 @@ impl Memory {
         let route = route.inspect_err(|_| {
             problems.extend(notes.iter().map(|note| format!("{}: {note}", place(file, id))))
         })?;
-        let (source, route) = (Arc::new(source.clone()), Arc::new(route));
+        let (source, route) = (Arc::clone(source), Arc::new(route));
         Ok(Kept { source, route, notes, file: file.to_owned(), gone: None })
     }
 
@@ -215,7 +220,7 @@ mod tests {
 
     fn assemble(memory: &mut Memory, yaml: &str, now: Instant) -> (Vec<Draft>, Vec<String>) {
         let parsed = if yaml.is_empty() { Parsed::default() } else { parse(yaml).unwrap() };
-        let objects = parsed.objects.iter().map(|(id, o)| (id.clone(), (Path::new("f.yaml"), o))).collect();
+        let objects = parsed.objects.iter().map(|(id, o)| (id, (Path::new("f.yaml"), o))).collect();
         memory.assemble(&Contents { objects, problems: parsed.problems.clone() }, now)
     }
 

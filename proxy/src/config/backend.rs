@@ -193,7 +193,7 @@ mod tests {
 
     fn reached(yaml: &str, port: Option<i32>) -> (Reach, Vec<String>) {
         let parsed = parse(yaml).unwrap();
-        let objects = parsed.objects.iter().map(|(id, o)| (id.clone(), (Path::new("f.yaml"), o))).collect();
+        let objects = parsed.objects.iter().map(|(id, o)| (id, (Path::new("f.yaml"), o))).collect();
         let contents = Contents { objects, problems: Vec::new() };
         let mut problems = Vec::new();
         let slices = Slices::new(&contents, &mut problems);

@@ -9,7 +9,7 @@ use super::object::{Id, Object};
 #[derive(Debug, Default)]
 pub(crate) struct Contents<'a> {
     /// Each object once, and its file; an empty path if it comes from none.
-    pub(crate) objects: BTreeMap<Id, (&'a Path, &'a Object)>,
+    pub(crate) objects: BTreeMap<&'a Id, (&'a Path, &'a Object)>,
     /// What can't be used, or is left out.
     pub(crate) problems: Vec<String>,
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::contents::{Contents, file_name};
 use super::object::{Id, Object, Parsed, parse};
+use super::watch::Look;
 
 const MAX_FILES: usize = 20_000;
 const MAX_SIZE: u64 = 4 << 20;
@@ -46,8 +47,36 @@ impl Folder {
         Folder { path, files: BTreeMap::new(), problem: None }
     }
 
-    /// Reads what has changed, `touched` in any case, but not what is being `written`. Returns whether anything
-    /// differs from before.
+    /// Reads what has changed. Returns whether anything differs from before.
+    pub(crate) fn look(&mut self, look: &Look) -> bool {
+        let Look { only, touched, written } = look;
+        if !only || self.problem.is_some() || !touched.iter().all(|path| self.is_plain(path)) {
+            return self.scan(touched, written);
+        }
+        let files = touched.iter().filter(|path| is_config(path) && !written.contains(*path));
+        let changed = files.map(|path| self.read_one(path)).filter(|changed| *changed);
+        changed.count() > 0
+    }
+
+    /// Whether a change at this path can mean nothing but this file: a file like `.name` is a draft, but behind what
+    /// begins with two dots whole folders are exchanged at once.
+    fn is_plain(&self, path: &Path) -> bool {
+        let name = file_name(path);
+        let draft = name.starts_with('.') && !name.starts_with("..");
+        path.parent() == Some(&self.path) && (draft || is_config(path))
+    }
+
+    fn read_one(&mut self, path: &Path) -> bool {
+        if !path.is_file() {
+            return self.files.remove(path).is_some();
+        }
+        if self.files.len() >= MAX_FILES && !self.files.contains_key(path) {
+            return false;
+        }
+        self.files.entry(path.into()).or_default().refresh(path, true)
+    }
+
+    /// Looks at all there is. What is `touched` is read in any case, and not what is being `written`.
     pub(crate) fn scan(&mut self, touched: &BTreeSet<PathBuf>, written: &BTreeSet<PathBuf>) -> bool {
         let listed = match list(&self.path) {
             Ok(listed) => listed,
@@ -83,7 +112,7 @@ impl Folder {
     }
 }
 
-fn add<'a>(contents: &mut Contents<'a>, path: &'a Path, id: &Id, object: &'a Object) {
+fn add<'a>(contents: &mut Contents<'a>, path: &'a Path, id: &'a Id, object: &'a Object) {
     if let Some((first, _)) = contents.objects.get(id) {
         let (name, first) = (file_name(path), file_name(first));
         contents
@@ -91,7 +120,7 @@ fn add<'a>(contents: &mut Contents<'a>, path: &'a Path, id: &Id, object: &'a Obj
             .push(format!("{name}: {id}: stands in {first}, too, which counts; remove one of them"));
         return;
     }
-    contents.objects.insert(id.clone(), (path, object));
+    contents.objects.insert(id, (path, object));
 }
 
 fn list(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {
@@ -190,6 +219,30 @@ mod tests {
         fs::remove_file(&file).unwrap();
         assert!(scan(&mut folder));
         assert!(folder.contents().objects.is_empty());
+    }
+
+    #[test]
+    fn a_change_that_is_told_is_read_alone_and_what_is_exchanged_at_once_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let told = |names: &[&str]| Look {
+            only: true,
+            touched: names.iter().map(|n| at(n)).collect(),
+            ..Look::default()
+        };
+        let mut folder = Folder::new(dir.path().into());
+        for name in ["a", "b"] {
+            let text = SERVICE.replace("name: a", &format!("name: {name}"));
+            fs::write(at(&format!("{name}.yaml")), text).unwrap();
+        }
+        assert!(folder.look(&told(&["a.yaml"])));
+        assert_eq!(folder.contents().objects.len(), 1);
+        assert!(folder.look(&told(&["..data"])));
+        assert_eq!(folder.contents().objects.len(), 2);
+        assert!(!folder.look(&told(&["a.yaml", ".a.yaml.draft"])), "it is as it was");
+        fs::remove_file(at("a.yaml")).unwrap();
+        assert!(folder.look(&told(&["a.yaml"])));
+        assert_eq!(folder.contents().objects.len(), 1);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Kubernetes objects out of YAML or JSON.
 
 use std::fmt;
+use std::sync::Arc;
 
 use gateway_api::httproutes::HttpRoute;
 use k8s_openapi::api::core::v1::Service;
@@ -11,7 +12,7 @@ use serde_json::Value;
 /// An object that the proxy reads.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Object {
-    Route(Box<HttpRoute>),
+    Route(Arc<HttpRoute>),
     Slice(Box<EndpointSlice>),
     Service(Box<Service>),
 }
@@ -74,7 +75,7 @@ fn add(parsed: &mut Parsed, document: Value) {
         (_, "") => parsed.problems.push("kind: is missing; write HTTPRoute, EndpointSlice or Service".into()),
         ("", "List") => add_items(parsed, document),
         ("gateway.networking.k8s.io", "HTTPRoute") => {
-            add_typed(parsed, "HTTPRoute", document, |o| Object::Route(Box::new(o)));
+            add_typed(parsed, "HTTPRoute", document, |o| Object::Route(Arc::new(o)));
         }
         ("discovery.k8s.io", "EndpointSlice") => {
             add_typed(parsed, "EndpointSlice", document, |o| Object::Slice(Box::new(o)));

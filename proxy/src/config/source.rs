@@ -44,8 +44,7 @@ impl Files {
     pub(crate) fn new(path: PathBuf) -> (Files, Nudger) {
         let (watch, wake) = Watch::new(&path);
         let mut folder = Folder::new(path);
-        let Look { touched, written } = Look::default();
-        folder.scan(&touched, &written);
+        folder.look(&Look::default());
         (Files { folder, watch }, Box::new(move |nudge| drop(wake.send(Wake::Told(nudge)))))
     }
 }
@@ -53,7 +52,7 @@ impl Files {
 impl Source for Files {
     fn wait(&mut self, soon: Duration) -> Option<bool> {
         let look = self.watch.wait(Some(soon))?;
-        Some(self.folder.scan(&look.touched, &look.written))
+        Some(self.folder.look(&look))
     }
 
     fn contents(&self) -> Contents<'_> {

@@ -44,11 +44,15 @@ struct Pending {
     written: BTreeMap<PathBuf, (Instant, Instant)>,
     /// When to look at the latest.
     due: Option<Instant>,
+    /// Something has been missed.
+    whole: bool,
 }
 
 /// What to look at.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
+    /// At nothing but what is touched.
+    pub(crate) only: bool,
     pub(crate) touched: BTreeSet<PathBuf>,
     pub(crate) written: BTreeSet<PathBuf>,
 }
@@ -76,11 +80,15 @@ impl Watch {
             let now = Instant::now();
             let due = self.pending.due(now).map_or(latest, |due| due.min(latest));
             if due <= now {
-                return Some(self.pending.take(now));
+                let only = now < latest;
+                let look = self.pending.take(now);
+                return Some(Look { only: only && look.only, ..look });
             }
             match self.wakes.recv_timeout(due - now) {
                 Ok(Wake::Event(Ok(event))) => self.pending.note(event, Instant::now()),
-                Ok(Wake::Event(Err(_)) | Wake::Told(Nudge::Reload)) => self.pending.due = Some(now),
+                Ok(Wake::Event(Err(_)) | Wake::Told(Nudge::Reload)) => {
+                    (self.pending.due, self.pending.whole) = (Some(now), true);
+                }
                 Ok(Wake::Told(Nudge::Stop)) | Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -90,6 +98,7 @@ impl Watch {
 
 impl Pending {
     fn note(&mut self, event: notify::Event, now: Instant) {
+        self.whole |= event.need_rescan();
         let delay = match event.kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write))
             | EventKind::Modify(ModifyKind::Name(_)) => {
@@ -123,7 +132,7 @@ impl Pending {
         touched.extend(done.into_keys());
         let paths = written.keys().cloned().collect();
         (self.written, self.due) = (written, None);
-        Look { touched, written: paths }
+        Look { only: !std::mem::take(&mut self.whole), touched, written: paths }
     }
 }
 

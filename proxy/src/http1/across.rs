@@ -4,33 +4,34 @@ use std::future::poll_fn;
 use std::io::Write;
 use std::task::{Context, Poll};
 
+use h2::RecvStream;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Response};
-use http_body::Body as HttpBody;
-use hyper::body::Incoming;
+use http::{HeaderMap, Response, StatusCode};
 use penstock_proxy_api::Culprit;
 use penstock_proxy_core::balance::Tick;
 use penstock_proxy_core::http1::Version;
 use penstock_proxy_core::http1::rewrite::line;
+use penstock_proxy_core::limit::BodyLimit;
 
-use crate::body::poll_frame;
 use crate::http1::alarm::NEVER;
 use crate::http1::bridge::pump;
 use crate::http1::call::RawCall;
 use crate::http1::connection::Next;
 use crate::http1::pipe::Waits;
 use crate::http1::relay::STALL;
+use crate::http2::incoming::{Incoming, Piece};
+use crate::http2::outlet::Outlet;
+use crate::http2::pool;
 use crate::record::Record;
-use crate::slot::Giver;
-use crate::{grpc, headers, pool};
+use crate::{grpc, headers};
 
 /// A response of an endpoint of HTTP/2.
 pub(crate) struct Bridged {
-    pub(super) response: Response<Incoming>,
+    pub(super) response: Response<RecvStream>,
     /// Holds the stream.
-    pub(super) _connection: pool::Connection,
+    pub(super) connection: pool::Connection,
     /// Where the body of the request goes.
-    pub(super) giver: Option<Giver>,
+    pub(super) outlet: Option<Outlet>,
 }
 
 impl Bridged {
@@ -40,16 +41,18 @@ impl Bridged {
 
     /// Passes the response on to the client.
     pub(crate) async fn pass_on(self: Box<Self>, call: &mut RawCall<'_>, mut record: Record) -> Next {
-        let Bridged { response, giver, _connection } = *self;
-        let (mut parts, incoming) = response.into_parts();
+        let Bridged { response, outlet, connection: _held } = *self;
+        let (mut parts, stream) = response.into_parts();
+        let incoming = Incoming::new(stream, BodyLimit::default());
         let grpc = grpc::is_grpc(&parts.headers);
         headers::response(&mut parts);
-        let goes = goes(&parts, &incoming, call);
+        let goes = goes(&parts, incoming.as_ref(), call);
         let close = call.closes() || goes == Goes::UntilClose;
         write_head(call.down.push(), &parts, goes, close, call.facts.version);
         call.connection.alarm.set(NEVER);
-        let ended = incoming.is_end_stream().then(|| parts.headers.clone());
-        let mut passing = Passing { call, incoming, giver, goes, last: ended, over: false };
+        let over = incoming.is_none();
+        let last = over.then_some(parts.headers);
+        let mut passing = Passing { call, incoming, outlet, goes, last, over };
         let end = poll_fn(|cx| passing.poll(cx)).await;
         let last = passing.last.take();
         call.connection.worker.now();
@@ -82,22 +85,19 @@ enum Goes {
     UntilClose,
 }
 
-fn goes(parts: &http::response::Parts, incoming: &Incoming, call: &RawCall<'_>) -> Goes {
+fn goes(parts: &http::response::Parts, incoming: Option<&Incoming>, call: &RawCall<'_>) -> Goes {
     let bodiless = call.facts.to_head || matches!(parts.status.as_u16(), 100..=199 | 204 | 304);
     match call.facts.version {
         _ if bodiless => Goes::Nothing,
-        _ if parts.headers.contains_key(CONTENT_LENGTH) || incoming.is_end_stream() => Goes::ByLength,
+        _ if parts.headers.contains_key(CONTENT_LENGTH) || incoming.is_none() => Goes::ByLength,
         Version::Http11 => Goes::InChunks,
         Version::Http10 => Goes::UntilClose,
     }
 }
 
 fn write_head(out: &mut Vec<u8>, parts: &http::response::Parts, goes: Goes, close: bool, version: Version) {
-    let reason = parts.status.canonical_reason().unwrap_or_default();
-    write!(out, "HTTP/1.1 {} {reason}\r\n", parts.status.as_u16()).ok();
-    for (name, value) in &parts.headers {
-        line(out, name.as_str().as_bytes(), value.as_bytes());
-    }
+    status_line(out, parts.status);
+    fields(out, &parts.headers);
     match goes {
         Goes::InChunks => line(out, b"transfer-encoding", b"chunked"),
         Goes::ByLength if !parts.headers.contains_key(CONTENT_LENGTH) => line(out, b"content-length", b"0"),
@@ -111,11 +111,20 @@ fn write_head(out: &mut Vec<u8>, parts: &http::response::Parts, goes: Goes, clos
     out.extend_from_slice(b"\r\n");
 }
 
+pub(super) fn status_line(out: &mut Vec<u8>, status: StatusCode) {
+    let reason = status.canonical_reason().unwrap_or_default();
+    write!(out, "HTTP/1.1 {} {reason}\r\n", status.as_u16()).ok();
+}
+
+pub(super) fn fields(out: &mut Vec<u8>, fields: &HeaderMap) {
+    fields.iter().for_each(|(name, value)| line(out, name.as_str().as_bytes(), value.as_bytes()));
+}
+
 /// A response on its way, and the rest of its request.
 struct Passing<'p, 'c> {
     call: &'p mut RawCall<'c>,
-    incoming: Incoming,
-    giver: Option<Giver>,
+    incoming: Option<Incoming>,
+    outlet: Option<Outlet>,
     goes: Goes,
     /// The trailers, or the head of a response without a body.
     last: Option<HeaderMap>,
@@ -125,7 +134,7 @@ struct Passing<'p, 'c> {
 impl Passing<'_, '_> {
     /// Errors: whose fault the end is.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Culprit>> {
-        if pump(self.call, cx, &mut self.giver).is_err() {
+        if pump(self.call, cx, &mut self.outlet).is_err() {
             return Poll::Ready(Err(Culprit::Client));
         }
         loop {
@@ -135,8 +144,9 @@ impl Passing<'_, '_> {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Culprit::Client)),
                 Poll::Pending => return self.watch(cx),
             }
-            match poll_frame(&mut self.incoming, cx) {
-                Poll::Ready(Some(Ok(frame))) => self.push(frame),
+            let Some(incoming) = &mut self.incoming else { return Poll::Ready(Ok(())) };
+            match incoming.poll_piece(cx) {
+                Poll::Ready(Some(Ok(piece))) => self.push(piece),
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(Culprit::Upstream)),
                 Poll::Ready(None) => self.end(),
                 Poll::Pending => return self.watch(cx),
@@ -144,10 +154,10 @@ impl Passing<'_, '_> {
         }
     }
 
-    fn push(&mut self, frame: http_body::Frame<bytes::Bytes>) {
-        match frame.into_data() {
-            Ok(data) if data.is_empty() => {}
-            Ok(data) => {
+    fn push(&mut self, piece: Piece) {
+        match piece {
+            Piece::Data(data) if data.is_empty() => {}
+            Piece::Data(data) => {
                 let out = self.call.down.push();
                 if self.goes == Goes::InChunks {
                     write!(out, "{:x}\r\n", data.len()).ok();
@@ -159,7 +169,7 @@ impl Passing<'_, '_> {
                     out.extend_from_slice(b"\r\n");
                 }
             }
-            Err(frame) => self.last = frame.into_trailers().ok(),
+            Piece::Trailers(trailers) => self.last = Some(trailers),
         }
     }
 

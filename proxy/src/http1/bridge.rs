@@ -1,50 +1,53 @@
 //! A client of HTTP/1 in front of an endpoint of HTTP/2.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::header::{HOST, HeaderName, HeaderValue};
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream};
+use http::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 use http::uri::Uri;
-use http::{Method, Request, Version as HttpVersion, request};
+use http::{Method, Request, Response, Version as HttpVersion};
 use penstock_proxy_core::http1::Version;
 use penstock_proxy_core::http1::framing::Framing;
 use penstock_proxy_core::http1::request::RequestHead;
 
-use crate::body::RequestBody;
 use crate::deliver::{Failed, MAX_LOSSES};
 use crate::exchange::To;
-use crate::http1::across::Bridged;
+use crate::headers;
+use crate::http1::across::{Bridged, fields, status_line};
 use crate::http1::call::RawCall;
-use crate::http1::connection::Connection;
+use crate::http1::coming::{MAX_INTERIM, bad_answer};
+use crate::http1::connection as http1;
+use crate::http1::descending::kept_trailers;
 use crate::http1::pipe::{Body, Broke, Pipe};
-use crate::pool::Ask;
-use crate::reach::Wire;
+use crate::http2::ascent::{self, is_untaken};
+use crate::http2::outlet::{Outlet, Shut};
+use crate::http2::pool::{Ask, Connection};
 use crate::record::Record;
 use crate::refusal::Refusal;
-use crate::slot::{Giver, slot};
-use crate::{forward, headers};
 
 /// The head of a request for an endpoint of HTTP/2.
 pub(crate) struct Bridge {
-    parts: request::Parts,
+    request: Request<()>,
     framing: Framing,
     losses: u32,
 }
 
 impl Bridge {
     pub(crate) fn new(
-        connection: &Connection,
+        connection: &http1::Connection,
         head: &RequestHead,
         framing: Framing,
         record: &mut Record,
     ) -> Result<Bridge, Refusal> {
-        let mut parts = parts(connection, head).ok_or(Refusal::BadHead("an invalid head"))?;
-        let peer = HeaderValue::from_str(&connection.peer.text);
-        let peer = peer.map_err(|_| Refusal::BadHead("no address"))?;
-        let who = headers::Who { peer: &peer, trusted: connection.peer.trusted, worker: &connection.worker };
-        headers::request(&mut parts, &who, Wire::Http2, record).map_err(|bad| Refusal::BadHead(bad.0))?;
-        Ok(Bridge { parts, framing, losses: 0 })
+        let request = request(connection, head, framing);
+        let mut request = request.ok_or(Refusal::BadHead("an invalid head"))?;
+        let peer = &connection.peer;
+        let who = headers::Who { peer: &peer.text, trusted: peer.trusted, worker: &connection.worker };
+        headers::request(&mut request, &who, record).map_err(|bad| Refusal::BadHead(bad.0))?;
+        Ok(Bridge { request, framing, losses: 0 })
     }
 
     /// Sends the request and waits for the head of the response.
@@ -66,96 +69,148 @@ impl Bridge {
         let ask = Ask { fresh: to.fresh, hurry: to.hurry };
         let connecting = worker.pool.connect(to.address, ask);
         let mut connection = call.watched(connecting).await?.map_err(Failed::NotTaken)?;
-        let (giver, body) = self.body(call);
-        let reused = connection.is_reused();
-        let request = Request::from_parts(self.parts.clone(), body);
-        let mut sending = pin!(connection.send(request));
-        let mut giver = giver;
-        let sent = poll_fn(|cx| {
-            if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
-                return Poll::Ready(Ok(sent));
-            }
-            if let Err(failed) = pump(call, cx, &mut giver) {
-                return Poll::Ready(Err(failed));
-            }
-            call.poll_watch(cx).map(Err)
-        });
-        match sent.await? {
-            Ok(response) => Ok(Box::new(Bridged { response, _connection: connection, giver })),
-            Err(mut error) => {
-                let unsent = error.take_message().is_some();
-                Err(self.dead(call, error.into_error(), unsent, reused))
-            }
-        }
+        let body = self.body(call);
+        let sent = connection.send(self.request.clone(), !body);
+        let (mut coming, stream) = sent.map_err(|error| self.dead(call, &error, true, &connection))?;
+        let mut outlet = body.then(|| Outlet::new(stream));
+        let came = poll_fn(|cx| self.poll_answer(cx, call, &mut coming, &mut outlet, &connection)).await;
+        came.map(|response| Box::new(Bridged { response, connection, outlet }))
     }
 
-    fn body(&self, call: &mut RawCall<'_>) -> (Option<Giver>, RequestBody) {
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: &mut RawCall<'_>,
+        coming: &mut ResponseFuture,
+        outlet: &mut Option<Outlet>,
+        connection: &Connection,
+    ) -> Poll<Result<Response<RecvStream>, Failed>> {
+        if let Err(failed) = pump(call, cx, outlet) {
+            return Poll::Ready(Err(failed));
+        }
+        while let Poll::Ready(Some(Ok(interim))) = coming.poll_informational(cx) {
+            call.interim += 1;
+            if call.interim > MAX_INTERIM {
+                return Poll::Ready(Err(bad_answer("too many interim answers")));
+            }
+            pass_interim(call, &interim);
+        }
+        match Pin::new(coming).poll(cx) {
+            Poll::Ready(Ok(response)) => return Poll::Ready(Ok(response)),
+            Poll::Ready(Err(error)) => {
+                return Poll::Ready(Err(self.dead(call, &error, is_untaken(&error), connection)));
+            }
+            Poll::Pending => {}
+        }
+        if let Poll::Ready(Err(_)) = call.down.poll_write_out(cx, &mut call.connection.client) {
+            return Poll::Ready(Err(Failed::Refused(Refusal::Hangup)));
+        }
+        call.poll_watch(cx).map(Err)
+    }
+
+    /// Makes the body ready, if there is one.
+    fn body(&self, call: &mut RawCall<'_>) -> bool {
         let body = match self.framing {
-            Framing::None | Framing::UntilClose => return (None, RequestBody::empty()),
+            Framing::None | Framing::UntilClose => return false,
             Framing::Length(length) => Body::Length(length),
-            Framing::Chunked => Body::Unchunked(Default::default()),
+            Framing::Chunked => Body::Taken(Default::default()),
         };
         if call.up.is_unsent() {
             call.up = Pipe::limited(Vec::new(), body, call.connection.worker.shared.limits.body);
         }
-        let (giver, taker) = slot();
-        (Some(giver), RequestBody::piped(taker, self.framing))
+        true
     }
 
-    fn dead(&mut self, call: &RawCall<'_>, error: hyper::Error, unsent: bool, reused: bool) -> Failed {
+    fn dead(
+        &mut self,
+        call: &RawCall<'_>,
+        error: &h2::Error,
+        untaken: bool,
+        connection: &Connection,
+    ) -> Failed {
         let none_taken = call.up.is_unsent();
-        self.losses += u32::from(!unsent);
+        self.losses += 1;
         let again = none_taken
-            && (unsent || call.facts.idempotent && self.framing == Framing::None)
+            && (untaken || call.facts.idempotent && self.framing == Framing::None)
             && self.losses <= MAX_LOSSES;
-        forward::failed(error, again, unsent, reused)
+        ascent::failed(error, again, untaken, connection)
     }
 }
 
-/// The head as hyper has it.
-fn parts(connection: &Connection, head: &RequestHead) -> Option<request::Parts> {
+/// Passes 103 and the like on to a client that knows them.
+fn pass_interim(call: &mut RawCall<'_>, interim: &Response<()>) {
+    let status = interim.status();
+    if call.facts.version == Version::Http11 && !matches!(status.as_u16(), 100 | 101) {
+        let out = call.down.push();
+        status_line(out, status);
+        fields(out, interim.headers());
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The head as HTTP/2 has it.
+fn request(connection: &http1::Connection, head: &RequestHead, framing: Framing) -> Option<Request<()>> {
     let bytes = connection.client.inlet.bytes();
-    let (mut parts, ()) = Request::new(()).into_parts();
-    parts.method = Method::from_bytes(head.method.bytes(bytes)).ok()?;
-    parts.uri = Uri::try_from(head.line_target.bytes(bytes)).ok()?;
-    parts.version = if head.version == Version::Http10 { HttpVersion::HTTP_10 } else { HttpVersion::HTTP_11 };
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(head.method.bytes(bytes)).ok()?;
+    *request.uri_mut() = Uri::try_from(head.line_target.bytes(bytes)).ok()?;
+    let old = head.version == Version::Http10;
+    *request.version_mut() = if old { HttpVersion::HTTP_10 } else { HttpVersion::HTTP_11 };
+    let headers = request.headers_mut();
     for field in head.fields.iter() {
         let name = HeaderName::from_bytes(field.name.bytes(bytes)).ok()?;
-        parts.headers.append(name, HeaderValue::from_bytes(field.value.bytes(bytes)).ok()?);
+        headers.append(name, HeaderValue::from_bytes(field.value.bytes(bytes)).ok()?);
+    }
+    if framing == Framing::Chunked {
+        headers.remove(CONTENT_LENGTH);
     }
     if let Some(host) = head.host(bytes) {
-        parts.headers.insert(HOST, HeaderValue::from_bytes(host).ok()?);
+        headers.insert(HOST, HeaderValue::from_bytes(host).ok()?);
     }
-    Some(parts)
+    Some(request)
 }
 
 /// Hands what the client sends to the endpoint's connection.
 pub(super) fn pump(
     call: &mut RawCall<'_>,
     cx: &mut Context<'_>,
-    giver: &mut Option<Giver>,
+    outlet: &mut Option<Outlet>,
 ) -> Result<(), Failed> {
-    while let Some(open) = giver {
+    while let Some(open) = outlet {
         match open.poll_room(cx) {
             Poll::Pending => return Ok(()),
-            Poll::Ready(false) => {
-                call.up_stopped = true;
-                *giver = None;
+            Poll::Ready(Ok(())) if call.up.is_read() => {
+                *outlet = None;
                 return Ok(());
             }
-            Poll::Ready(true) => {}
-        }
-        match call.up.poll_take(cx, &mut call.connection.client) {
-            Poll::Pending => return Ok(()),
-            Poll::Ready(Ok(Some(piece))) => open.give(piece),
-            Poll::Ready(Ok(None)) => {
-                open.end();
-                *giver = None;
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(Shut)) => {
+                call.up_stopped |= !call.up.is_read();
+                *outlet = None;
+                return Ok(());
             }
-            Poll::Ready(Err(Broke::Framing(what))) => return Err(Failed::Refused(Refusal::BadHead(what))),
-            Poll::Ready(Err(Broke::TooLong)) => return Err(Failed::Refused(Refusal::TooLong)),
-            Poll::Ready(Err(_)) => return Err(Failed::Refused(Refusal::GoneClient)),
+        }
+        let given = match call.up.poll_take(cx, &mut call.connection.client) {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(Ok(Some(piece))) => open.give(piece, call.up.is_over()),
+            Poll::Ready(Ok(None)) => open.end(kept_trailers(&mut call.up)),
+            Poll::Ready(Err(broke)) => {
+                open.cut(Reason::CANCEL);
+                return Err(Failed::Refused(refusal(&broke)));
+            }
+        };
+        if given.is_err() {
+            call.up_stopped |= !call.up.is_read();
+            *outlet = None;
         }
     }
     Ok(())
+}
+
+fn refusal(broke: &Broke) -> Refusal {
+    match broke {
+        Broke::Framing(what) => Refusal::BadHead(what),
+        Broke::TooLong => Refusal::TooLong,
+        Broke::Source | Broke::Cut | Broke::Sink(_) => Refusal::GoneClient,
+    }
 }

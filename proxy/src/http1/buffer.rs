@@ -8,14 +8,16 @@ use std::{io, pin::Pin};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Size of a buffer in bytes.
-pub(crate) const SMALL: usize = 16 << 10;
+/// Size of a buffer in bytes: a body of 16 KiB comes at once with its head.
+pub(crate) const SMALL: usize = 20 << 10;
 /// Size of one for a long body, or a large head.
 pub(crate) const LARGE: usize = 64 << 10;
 /// Most large buffers that are lent for bodies at a time: slow readers are many, memory is not.
 const MAX_LARGE: usize = 128;
 /// Most buffers of each kind that are kept for the next one who asks.
 const MAX_KEPT: usize = 32;
+/// Most outgoing heads that are kept.
+const MAX_HEADS_KEPT: usize = 128;
 /// Largest capacity of an outgoing head that is kept.
 const MAX_HEAD_KEPT: usize = 8 << 10;
 
@@ -37,7 +39,7 @@ impl Buffers {
     /// Takes one back.
     pub(crate) fn give_head(&self, mut head: Vec<u8>) {
         let mut heads = self.heads.borrow_mut();
-        if (1..=MAX_HEAD_KEPT).contains(&head.capacity()) && heads.len() < MAX_KEPT {
+        if (1..=MAX_HEAD_KEPT).contains(&head.capacity()) && heads.len() < MAX_HEADS_KEPT {
             head.clear();
             heads.push(head);
         }

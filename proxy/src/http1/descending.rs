@@ -1,67 +1,84 @@
 //! A response of HTTP/1 on its way to a client of HTTP/2.
 
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use h2::Reason;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use penstock_proxy_api::Culprit;
 use penstock_proxy_core::http1::chunked::trailers;
 use penstock_proxy_core::http1::framing::Framing;
 use penstock_proxy_core::http1::response::ResponseHead;
 use penstock_proxy_core::http1::rewrite::passing;
 
-use crate::body::{Body, BodyError, Upload};
 use crate::grpc;
-use crate::http1::descent::Descent;
-use crate::http1::pipe::{self, Pipe};
+use crate::http1::descent::{Answered, Descent};
+use crate::http1::pipe::{Body, Pipe};
 use crate::http1::upstream::Upstream;
+use crate::http2::caller::Caller;
+use crate::http2::incoming::Upload;
+use crate::http2::outlet::{Outlet, Shut};
 use crate::record::Record;
 
-/// The head of a response, and where the rest of it comes from.
-pub(crate) struct Descended {
-    pub(super) descent: Box<Descent>,
-    pub(super) upstream: Box<Upstream>,
-    pub(super) head: Box<ResponseHead>,
-    pub(super) length: usize,
-    pub(super) framing: Framing,
-}
-
-impl Descended {
-    /// Makes it the client's response. The record travels in its body.
-    pub(crate) fn pass_on(self, mut record: Record) -> Response<Body> {
-        let Descended { descent, mut upstream, head, length, framing } = self;
-        record.answered(head.status);
-        let mut response = Response::new(());
-        *response.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        *response.headers_mut() = fields(upstream.side.inlet.bytes(), &head, length);
-        upstream.side.inlet.consume(length);
-        let reusable = head.keeps_alive() && framing != Framing::UntilClose;
-        descent.worker.give_answer(head);
-        let grpc = grpc::is_grpc(response.headers());
-        let body = match framing {
-            Framing::None => pipe::Body::Ended,
-            Framing::Length(length) => pipe::Body::Length(length),
-            Framing::Chunked => pipe::Body::Taken(Default::default()),
-            Framing::UntilClose => pipe::Body::UntilClose,
-        };
-        let length = if let Framing::Length(length) = framing { Some(length) } else { None };
-        let open = Some((record, upstream));
-        let pipe = Pipe::new(Vec::new(), body);
-        let mut descending = Descending { descent, pipe, open, reusable, grpc, left: length };
-        if framing == Framing::None {
-            descending.end(Some(response.headers()));
+/// Passes the response on to the client.
+pub(crate) async fn pass_on(
+    descent: &mut Descent,
+    answered: Answered,
+    caller: &mut Caller<'_>,
+    mut record: Record,
+) {
+    let Answered { mut upstream, head, length, framing } = answered;
+    record.answered(head.status);
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    *response.headers_mut() = fields(upstream.side.inlet.bytes(), &head, length);
+    upstream.side.inlet.consume(length);
+    let reusable = head.keeps_alive() && framing != Framing::UntilClose;
+    descent.worker.give_answer(head);
+    let grpc = grpc::is_grpc(response.headers());
+    let bodiless = matches!(framing, Framing::None | Framing::Length(0));
+    if grpc && bodiless && grpc::is_failure(Some(response.headers())) {
+        record.blame(Culprit::Upstream);
+    }
+    let Some(outlet) = caller.answer(response, bodiless) else { return record.blame(Culprit::Client) };
+    let mut descending =
+        Descending { descent, outlet, pipe: pipe(framing), left: None, last: None, over: false };
+    if let Framing::Length(length) = framing {
+        descending.left = Some(length);
+    }
+    let end = if bodiless { Ok(()) } else { poll_fn(|cx| descending.poll(cx, &mut upstream)).await };
+    match end {
+        Ok(()) => {
+            if grpc && !bodiless && descending.last.is_none_or(|failed| failed) {
+                record.blame(Culprit::Upstream);
+            }
+            record.finish();
+            let whole = descent.pour.is_done() && !descent.stopped && upstream.side.inlet.is_empty();
+            if reusable && whole {
+                let worker = &descent.worker;
+                worker.kept.put(upstream, worker.clock());
+            }
         }
-        response.map(|()| Body::Descending(Box::new(descending)))
+        Err(culprit) => record.blame(culprit),
     }
 }
 
+fn pipe(framing: Framing) -> Pipe {
+    let body = match framing {
+        Framing::None => Body::Ended,
+        Framing::Length(length) => Body::Length(length),
+        Framing::Chunked => Body::Taken(Default::default()),
+        Framing::UntilClose => Body::UntilClose,
+    };
+    Pipe::new(Vec::new(), body)
+}
+
 /// The fields that pass. Their values share one piece of memory.
-fn fields(bytes: &[u8], head: &ResponseHead, length: usize) -> HeaderMap {
+pub(super) fn fields(bytes: &[u8], head: &ResponseHead, length: usize) -> HeaderMap {
     let shared = Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default());
-    let mut fields = HeaderMap::with_capacity(16);
+    let mut fields = HeaderMap::with_capacity(passing(bytes, head).count());
     for field in passing(bytes, head) {
         let name = HeaderName::from_bytes(field.name.bytes(bytes));
         let value = HeaderValue::from_maybe_shared(shared.slice_ref(field.value.bytes(&shared)));
@@ -72,94 +89,69 @@ fn fields(bytes: &[u8], head: &ResponseHead, length: usize) -> HeaderMap {
     fields
 }
 
-/// The body of a response on its way, and the rest of its request.
-pub(crate) struct Descending {
-    descent: Box<Descent>,
-    pipe: Pipe,
-    /// Taken when the body has ended.
-    open: Option<(Record, Box<Upstream>)>,
-    reusable: bool,
-    grpc: bool,
-    /// Bytes that are still to come, if that is known.
-    left: Option<u64>,
+/// The trailers that a pipe has kept, once.
+pub(super) fn kept_trailers(pipe: &mut Pipe) -> Option<HeaderMap> {
+    let section = pipe.take_memory();
+    let lines = trailers(&section).ok()?;
+    let read = lines.into_iter().filter_map(|(name, value)| {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        Some((name, HeaderValue::from_bytes(value).ok()?))
+    });
+    Some(read.collect::<HeaderMap>()).filter(|trailers| !trailers.is_empty())
 }
 
-impl Descending {
-    /// Takes note of the end.
-    fn end(&mut self, last: Option<&HeaderMap>) {
-        let Some((mut record, upstream)) = self.open.take() else { return };
-        if self.grpc && grpc::is_failure(last) {
-            record.blame(Culprit::Upstream);
+/// The body of a response on its way, and the rest of its request.
+struct Descending<'d> {
+    descent: &'d mut Descent,
+    outlet: Outlet,
+    pipe: Pipe,
+    /// Bytes that are still to come, if that is known.
+    left: Option<u64>,
+    /// Whether the trailers say that a call of gRPC has failed; `None`: there are none.
+    last: Option<bool>,
+    over: bool,
+}
+
+impl Descending<'_> {
+    /// Errors: whose fault the end is.
+    fn poll(&mut self, cx: &mut Context<'_>, upstream: &mut Upstream) -> Poll<Result<(), Culprit>> {
+        if self.descent.poll_upload(cx, upstream).is_err() {
+            return Poll::Ready(Err(self.cut()));
         }
-        record.finish();
-        let whole = self.descent.pour.is_done() && !self.descent.stopped && upstream.side.inlet.is_empty();
-        if self.reusable && whole {
-            let worker = &self.descent.worker;
-            worker.kept.put(upstream, worker.clock());
+        loop {
+            match self.outlet.poll_room(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Culprit::Client)),
+                Poll::Ready(Ok(())) => {}
+            }
+            let given = match self.pipe.poll_take(cx, &mut upstream.side) {
+                Poll::Pending => return self.outlet.poll_shut(cx).map(|Shut| Err(Culprit::Client)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(self.cut())),
+                Poll::Ready(Ok(Some(data))) => self.give(data),
+                Poll::Ready(Ok(None)) => self.end(),
+            };
+            if self.over || given.is_err() {
+                return Poll::Ready(given.map_err(|Shut| Culprit::Client));
+            }
         }
+    }
+
+    fn give(&mut self, data: Bytes) -> Result<(), Shut> {
+        self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+        self.over = self.left == Some(0);
+        self.outlet.give(data, self.over)
+    }
+
+    fn end(&mut self) -> Result<(), Shut> {
+        self.over = true;
+        let trailers = kept_trailers(&mut self.pipe);
+        self.last = trailers.as_ref().map(|trailers| grpc::is_failure(Some(trailers)));
+        self.outlet.end(trailers)
     }
 
     /// An answer that breaks off because the client broke off its own body is the client's doing.
-    fn cut(&mut self) -> BodyError {
-        if let Some((mut record, _)) = self.open.take() {
-            let by_client = self.descent.upload() == Upload::Broken;
-            record.blame(if by_client { Culprit::Client } else { Culprit::Upstream });
-        }
-        "the endpoint broke off".into()
-    }
-
-    /// The trailers, once.
-    fn last(&mut self) -> Option<HeaderMap> {
-        let section = self.pipe.take_memory();
-        let lines = trailers(&section).ok()?;
-        let read = lines.into_iter().filter_map(|(name, value)| {
-            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-            Some((name, HeaderValue::from_bytes(value).ok()?))
-        });
-        Some(read.collect::<HeaderMap>()).filter(|trailers| !trailers.is_empty())
-    }
-}
-
-impl HttpBody for Descending {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        let Some((_, upstream)) = &mut this.open else { return Poll::Ready(None) };
-        if this.descent.poll_upload(cx, upstream).is_err() {
-            return Poll::Ready(Some(Err(this.cut())));
-        }
-        match this.pipe.poll_take(cx, &mut upstream.side) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(_)) => Poll::Ready(Some(Err(this.cut()))),
-            Poll::Ready(Ok(Some(data))) => {
-                this.left = this.left.map(|left| left.saturating_sub(data.len() as u64));
-                if this.left == Some(0) {
-                    this.end(None);
-                }
-                Poll::Ready(Some(Ok(Frame::data(data))))
-            }
-            Poll::Ready(Ok(None)) => {
-                let last = this.last();
-                this.end(last.as_ref());
-                Poll::Ready(last.map(|trailers| Ok(Frame::trailers(trailers))))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.open.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self.left {
-            Some(left) => SizeHint::with_exact(left),
-            None if self.open.is_none() => SizeHint::with_exact(0),
-            None => SizeHint::new(),
-        }
+    fn cut(&mut self) -> Culprit {
+        self.outlet.cut(Reason::INTERNAL_ERROR);
+        if self.descent.upload() == Upload::Broken { Culprit::Client } else { Culprit::Upstream }
     }
 }

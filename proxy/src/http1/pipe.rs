@@ -123,6 +123,11 @@ impl Pipe {
         matches!(self.body, Body::Ended) && self.run == 0 && !self.moved_on
     }
 
+    /// Whether nothing comes after what has been taken, trailers included.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.body, Body::Ended) && self.outgoing.is_empty()
+    }
+
     /// Begins anew. Only for one that is whole, or unsent.
     pub(crate) fn rewind(&mut self) {
         self.written = 0;

@@ -6,14 +6,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
-use http_body::Body as HttpBody;
-use hyper::body::Incoming;
 use penstock_proxy_core::http1::field::Kind;
+use penstock_proxy_core::http1::framing::Framing;
 use penstock_proxy_core::http1::rewrite::line;
 use tokio::io::AsyncWrite;
 
-use crate::body::{Upload, poll_frame};
 use crate::http1::side::Side;
+use crate::http2::incoming::{Cut, Incoming, Piece, Upload};
 
 /// Up to this length, data is copied behind what comes before it, to be written at once.
 const SMALL: usize = 4 << 10;
@@ -29,7 +28,7 @@ pub(crate) struct Pour {
     after: &'static [u8],
     /// What is still to come.
     incoming: Option<Incoming>,
-    chunked: bool,
+    framing: Framing,
     /// `outgoing` is not all that has been written.
     moved_on: bool,
     upload: Upload,
@@ -40,13 +39,15 @@ pub(crate) struct Pour {
 pub(crate) enum Stopped {
     /// The client broke off.
     Client,
+    /// The client sends more than it may.
+    TooLong,
     /// The endpoint takes nothing more.
     Endpoint(io::Error),
 }
 
 impl Pour {
-    /// A request that begins with these bytes.
-    pub(crate) fn new(outgoing: Vec<u8>, incoming: Option<Incoming>, chunked: bool) -> Pour {
+    /// A request that begins with these bytes, and how its body goes.
+    pub(crate) fn new(outgoing: Vec<u8>, incoming: Option<Incoming>, framing: Framing) -> Pour {
         let upload = if incoming.is_none() { Upload::Ended } else { Upload::Held };
         Pour {
             outgoing,
@@ -54,7 +55,7 @@ impl Pour {
             data: Bytes::new(),
             after: b"",
             incoming,
-            chunked,
+            framing,
             moved_on: false,
             upload,
         }
@@ -82,8 +83,8 @@ impl Pour {
 
     /// Whether more is to come than every kernel takes in.
     pub(crate) fn is_long(&self, at_once: u64) -> bool {
-        let body = self.incoming.as_ref();
-        body.is_some_and(|body| body.size_hint().upper().is_none_or(|length| length > at_once))
+        let long = !matches!(self.framing, Framing::Length(length) if length <= at_once);
+        long && self.incoming.is_some()
     }
 
     /// Where the body stands.
@@ -98,15 +99,19 @@ impl Pour {
                 ready!(self.poll_write(cx, to)).map_err(Stopped::Endpoint)?;
             }
             let Some(incoming) = &mut self.incoming else { return Poll::Ready(Ok(())) };
-            let frame = poll_frame(incoming, cx);
+            let piece = incoming.poll_piece(cx);
             self.upload = Upload::Awaited;
-            match ready!(frame) {
-                Some(Ok(frame)) => self.push(frame),
-                Some(Err(_)) => {
-                    self.upload = Upload::Broken;
-                    return Poll::Ready(Err(Stopped::Client));
-                }
+            match ready!(piece) {
+                Some(Ok(Piece::Data(data))) => self.push(data),
+                Some(Ok(Piece::Trailers(trailers))) => self.end(Some(trailers)),
                 None => self.end(None),
+                Some(Err(cut)) => {
+                    self.upload = Upload::Broken;
+                    return Poll::Ready(Err(match cut {
+                        Cut::Broken => Stopped::Client,
+                        Cut::TooLong => Stopped::TooLong,
+                    }));
+                }
             }
         }
     }
@@ -115,21 +120,17 @@ impl Pour {
         self.written == self.outgoing.len() && self.data.is_empty() && self.after.is_empty()
     }
 
-    fn push(&mut self, frame: http_body::Frame<Bytes>) {
+    fn push(&mut self, data: Bytes) {
         self.upload = Upload::Held;
-        match frame.into_data() {
-            Ok(data) if data.is_empty() => {}
-            Ok(data) => {
-                if self.chunked {
-                    let size = data.len();
-                    write!(self.room(), "{size:x}\r\n").ok();
-                    self.after = b"\r\n";
-                }
-                self.data = data;
+        if !data.is_empty() {
+            if self.framing == Framing::Chunked {
+                let size = data.len();
+                write!(self.room(), "{size:x}\r\n").ok();
+                self.after = b"\r\n";
             }
-            Err(frame) => self.end(frame.into_trailers().ok()),
+            self.data = data;
         }
-        if self.incoming.as_ref().is_some_and(|incoming| incoming.is_end_stream()) {
+        if self.incoming.as_ref().is_some_and(Incoming::is_ended) {
             self.end(None);
         }
     }
@@ -137,7 +138,7 @@ impl Pour {
     /// The body has ended.
     fn end(&mut self, trailers: Option<HeaderMap>) {
         self.upload = Upload::Ended;
-        if self.incoming.take().is_none() || !self.chunked {
+        if self.incoming.take().is_none() || self.framing != Framing::Chunked {
             return;
         }
         self.gather();

@@ -90,10 +90,15 @@ fn grpc(port: u16, body: Body) -> Request<Body> {
 
 /// All traffic to an endpoint at `port`.
 pub fn shop(port: u16, app_protocol: &str) -> (Folder, Proxy, u16) {
+    shop_with(port, app_protocol, &[])
+}
+
+/// The same with these options.
+pub fn shop_with(port: u16, app_protocol: &str, args: &[&str]) -> (Folder, Proxy, u16) {
     let (folder, listen) = (Folder::new(), free_port());
     folder.endpoints_of("shop-v1", &[port], app_protocol);
     folder.route(&Split::new(1, 100, 0).port(listen));
-    let proxy = Proxy::start(&folder, &[]);
+    let proxy = Proxy::start(&folder, args);
     (folder, proxy, listen)
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod ascents;
 mod chunks;
 mod cut;
 mod drain;

@@ -230,14 +230,25 @@ fn answers_of_every_kind_end_as_they_should() {
     }
 }
 
+/// RFC 9113 section 8.1: as many as there are, each before the answer. 100 is between the proxy and the endpoint.
 #[test]
 fn early_hints_come_first() {
-    let rig = Rig::doing(|_, client| {
-        client.try_send(format!("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n{OK}"))
+    let (sender, go_on) = std::sync::mpsc::channel::<()>();
+    let go_on = std::sync::Mutex::new(go_on);
+    let hints = "HTTP/1.1 103 Early Hints\r\nconnection: x-hop\r\nx-hop: 1\r\nlink: </a>\r\n\r\n";
+    let rig = Rig::doing(move |_, client| {
+        client.try_send(format!("HTTP/1.1 100 Continue\r\n\r\n{hints}"));
+        go_on.lock().unwrap().recv().unwrap();
+        client.try_send(format!("HTTP/1.1 102 Processing\r\n\r\n{hints}{OK}"))
     });
-    let answer = send(&rig, get(1, "/"));
-    assert!(answer.statuses == [103, 200] || answer.statuses == [200], "{answer:?}");
-    assert!(answer.whole);
+    let mut h2 = H2::connect(rig.shop.port);
+    h2.send(get(1, "/"));
+    let early = h2.next().unwrap();
+    assert_eq!((early.kind, early.flags, early.status()), (HEADERS, END_HEADERS, 103));
+    sender.send(()).unwrap();
+    let answer = h2.answer(1);
+    assert_eq!((answer.text().as_str(), answer.whole), ("ok", true));
+    assert_eq!(answer.statuses, [102, 103, 200]);
 }
 
 /// RFC 9113 section 8.1: END_STREAM says that all of it has come.

@@ -2,9 +2,10 @@
 //!
 //! httparse finds the parts of a head. On top of it, all that two readers could read in two ways is refused: see
 //! [`request`] and [`response`]. Heads are spans of the buffer that they stand in; [`rewrite`] copies what is passed on
-//! straight from there. [`chunked`] checks chunks as they pass.
+//! straight from there, [`descend`] writes those of HTTP/2 down. [`chunked`] checks chunks as they pass.
 
 pub mod chunked;
+pub mod descend;
 pub mod field;
 pub mod framing;
 pub mod request;

@@ -68,7 +68,7 @@ impl Watched for HttpRoute {
     }
 
     fn object(self) -> Object {
-        Object::Route(Box::new(self))
+        Object::Route(std::sync::Arc::new(self))
     }
 }
 

@@ -69,7 +69,7 @@ impl Store {
         contents.problems.extend(troubles);
         for (id, kept) in self.0.values().flat_map(|shelf| &shelf.objects) {
             contents.problems.extend(kept.problems(id));
-            let object = kept.object.iter().map(|object| (id.clone(), (Path::new(""), object)));
+            let object = kept.object.iter().map(|object| (id, (Path::new(""), object)));
             contents.objects.extend(object);
         }
         contents

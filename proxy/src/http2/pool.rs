@@ -1,20 +1,19 @@
 //! Connections to endpoints of HTTP/2: a pool for each thread, never shared.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use bytes::Bytes;
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::{Error, SendStream};
+use http::Request;
+use tokio::net::TcpStream;
 
-use crate::body::RequestBody;
 use crate::reach::{open, patience};
-use crate::runtime::LocalExecutor;
 
 /// How long a connection without streams is kept.
 const IDLE: Duration = Duration::from_secs(30);
@@ -24,6 +23,13 @@ const MAX_CONNECTIONS: usize = 16;
 const MAX_STREAMS: usize = 100;
 /// Largest head of a response.
 const MAX_HEAD: u32 = 64 << 10;
+/// How much of an answer an endpoint may send before the client takes it.
+const STREAM_WINDOW: u32 = 128 << 10;
+/// How much of all answers of a connection: no bound of its own, or a few clients that don't read would hold up all the
+/// others that share it.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// Most of a request that is held while the connection to the endpoint takes nothing.
+const SEND_BUFFER: usize = 64 << 10;
 
 /// One thread's connections.
 #[derive(Debug, Default)]
@@ -43,12 +49,19 @@ struct Failure {
     kind: io::ErrorKind,
 }
 
+/// An open connection.
 #[derive(Clone, Debug)]
 struct Http2 {
-    sender: http2::SendRequest<RequestBody>,
-    /// As many references as streams, and one more.
-    streams: Rc<()>,
-    used: Instant,
+    sender: SendRequest<Bytes>,
+    state: Rc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// It takes no further request.
+    closed: Cell<bool>,
+    streams: Cell<usize>,
+    used: Cell<Instant>,
 }
 
 /// What connection is asked for.
@@ -60,7 +73,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) hurry: &'a dyn Fn() -> bool,
 }
 
-/// A connection that carries a request, and as a rule others.
+/// A connection that carries a request, and as a rule others. Counts as a stream.
 #[derive(Debug)]
 pub(crate) struct Connection {
     http2: Http2,
@@ -75,7 +88,7 @@ impl Pool {
         {
             return Ok(connection);
         }
-        Box::pin(self.open_one(address, ask)).await
+        self.open_one(address, ask).await
     }
 
     async fn open_one(&self, address: SocketAddr, ask: Ask<'_>) -> io::Result<Connection> {
@@ -93,27 +106,28 @@ impl Pool {
         opened
     }
 
-    fn find(&self, address: SocketAddr) -> Option<Connection> {
+    /// An open connection with room for another stream.
+    pub(crate) fn find(&self, address: SocketAddr) -> Option<Connection> {
         let mut hosts = self.0.borrow_mut();
         let open = &mut hosts.get_mut(&address)?.open;
-        open.retain(|h| !h.sender.is_closed());
+        open.retain(|h| !h.state.closed.get());
         let full = open.len() >= MAX_CONNECTIONS;
-        let least = open.iter_mut().min_by_key(|h| Rc::strong_count(&h.streams))?;
-        let room = Rc::strong_count(&least.streams) <= MAX_STREAMS;
-        least.used = Instant::now();
-        let http2 = least.clone();
-        (room || full).then_some(Connection { http2, reused: true })
+        let least = open.iter().min_by_key(|h| h.state.streams.get())?;
+        let most = least.sender.current_max_send_streams().min(MAX_STREAMS);
+        let room = least.state.streams.get() < most;
+        (room || full).then(|| Connection::new(least.clone(), true))
     }
 
     async fn open(&self, address: SocketAddr, patience: Duration) -> io::Result<Connection> {
-        let io = TokioIo::new(open(address, patience).await?);
-        let mut builder = http2::Builder::new(LocalExecutor);
-        builder.timer(TokioTimer::new()).adaptive_window(true).max_header_list_size(MAX_HEAD);
-        let (sender, driver) = builder.handshake(io).await.map_err(io::Error::other)?;
-        tokio::task::spawn_local(driver);
-        let http2 = Http2 { sender, streams: Rc::default(), used: Instant::now() };
+        let stream = open(address, patience).await?;
+        let (sender, driver) = builder().handshake(stream).await.map_err(io::Error::other)?;
+        let state =
+            State { closed: Cell::new(false), streams: Cell::new(0), used: Cell::new(Instant::now()) };
+        let state = Rc::new(state);
+        tokio::task::spawn_local(drive(driver, Rc::clone(&state)));
+        let http2 = Http2 { sender, state };
         self.0.borrow_mut().entry(address).or_default().open.push(http2.clone());
-        Ok(Connection { http2, reused: false })
+        Ok(Connection::new(http2, false))
     }
 
     /// Lets no further request share the connections to an endpoint.
@@ -126,24 +140,57 @@ impl Pool {
     /// Closes connections that have been idle for too long, and forgets endpoints without any.
     pub(crate) fn sweep(&self) {
         self.0.borrow_mut().retain(|_, host| {
-            let in_use = |h: &Http2| Rc::strong_count(&h.streams) > 1 || h.used.elapsed() < IDLE;
-            host.open.retain(|h| !h.sender.is_closed() && in_use(h));
+            let in_use = |state: &State| state.streams.get() > 0 || state.used.get().elapsed() < IDLE;
+            host.open.retain(|h| !h.state.closed.get() && in_use(&h.state));
             !host.open.is_empty() || Rc::strong_count(&host.opening) > 1
         });
     }
 }
 
 impl Connection {
+    fn new(http2: Http2, reused: bool) -> Connection {
+        http2.state.streams.set(http2.state.streams.get() + 1);
+        Connection { http2, reused }
+    }
+
     /// Whether it has carried a request before.
     pub(crate) fn is_reused(&self) -> bool {
         self.reused
     }
 
-    /// Sends the request and waits for the head of the response. The error holds the request if none of it was sent.
+    /// Sends the head of a request; `whole`: that is all of it. The error says that nothing was sent, and the
+    /// connection takes nothing more.
     pub(crate) fn send(
         &mut self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + use<> {
-        self.http2.sender.try_send_request(request)
+        request: Request<()>,
+        whole: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), Error> {
+        self.http2.sender.send_request(request, whole).inspect_err(|_| self.http2.state.closed.set(true))
     }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let state = &self.http2.state;
+        state.streams.set(state.streams.get().saturating_sub(1));
+        state.used.set(Instant::now());
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .max_header_list_size(MAX_HEAD)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER);
+    builder
+}
+
+/// Moves frames until the connection ends.
+async fn drive(driver: h2::client::Connection<TcpStream, Bytes>, state: Rc<State>) {
+    let ended = driver.await;
+    state.closed.set(true);
+    tracing::trace!(?ended, "connection to an endpoint ended");
 }

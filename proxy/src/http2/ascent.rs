@@ -1,0 +1,265 @@
+//! A request by HTTP/2 to an endpoint of HTTP/2, and the way back.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, Request, Response};
+use penstock_proxy_api::Culprit;
+use penstock_proxy_core::http1::request::is_idempotent;
+use penstock_proxy_core::limit::BodyLimit;
+
+use crate::deliver::{Failed, MAX_LOSSES, Standing, is_cut_off};
+use crate::exchange::To;
+use crate::grpc;
+use crate::http1::coming::{MAX_INTERIM, bad_answer};
+use crate::http2::caller::Caller;
+use crate::http2::incoming::{Cut, Incoming, Piece, Upload};
+use crate::http2::outlet::{Outlet, Shut};
+use crate::http2::pool::{Ask, Connection};
+use crate::record::Record;
+use crate::refusal::Refusal;
+use crate::worker::Worker;
+
+/// A request made ready for an endpoint of HTTP/2.
+#[derive(Debug)]
+pub(crate) struct Ascent {
+    worker: Rc<Worker>,
+    request: Request<()>,
+    incoming: Option<Incoming>,
+    upload: Upload,
+    /// Some of the body has been taken.
+    begun: bool,
+    losses: u32,
+}
+
+impl Ascent {
+    pub(crate) fn new(worker: &Rc<Worker>, request: Request<()>, incoming: Option<Incoming>) -> Ascent {
+        let upload = if incoming.is_none() { Upload::Ended } else { Upload::Held };
+        Ascent { worker: Rc::clone(worker), request, incoming, upload, begun: false, losses: 0 }
+    }
+
+    /// Where the body of the request stands.
+    pub(crate) fn upload(&self) -> Upload {
+        self.upload
+    }
+
+    /// Sends the request to an endpoint and waits for the head of the response.
+    pub(crate) async fn attempt(
+        &mut self,
+        to: To<'_>,
+        caller: &mut Caller<'_>,
+    ) -> Result<Box<Ascended>, Failed> {
+        let worker = Rc::clone(&self.worker);
+        let ask = Ask { fresh: to.fresh, hurry: to.hurry };
+        let mut connection = match worker.pool.find(to.address).filter(|_| !to.fresh) {
+            Some(open) => open,
+            None => {
+                let opening = Box::pin(worker.pool.connect(to.address, ask));
+                caller.watched(opening).await?.map_err(Failed::NotTaken)?
+            }
+        };
+        let sent = connection.send(self.request.clone(), self.incoming.is_none());
+        let (mut coming, stream) = sent.map_err(|error| self.dead(&error, true, &connection))?;
+        let mut outlet = self.incoming.is_some().then(|| Outlet::new(stream));
+        let came = poll_fn(|cx| self.poll_answer(cx, &mut coming, &mut outlet, caller, &connection)).await;
+        came.map(|response| Box::new(Ascended { response, _connection: connection, outlet }))
+    }
+
+    fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        coming: &mut ResponseFuture,
+        outlet: &mut Option<Outlet>,
+        caller: &mut Caller<'_>,
+        connection: &Connection,
+    ) -> Poll<Result<Response<RecvStream>, Failed>> {
+        if let Err(refusal) = self.poll_upload(cx, outlet) {
+            return Poll::Ready(Err(Failed::Refused(refusal)));
+        }
+        while let Poll::Ready(Some(Ok(interim))) = coming.poll_informational(cx) {
+            if caller.count_interim() > MAX_INTERIM {
+                return Poll::Ready(Err(bad_answer("too many interim answers")));
+            }
+            let (parts, ()) = interim.into_parts();
+            caller.inform(parts.status.as_u16(), parts.headers);
+        }
+        match Pin::new(coming).poll(cx) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.dead(&error, is_untaken(&error), connection))),
+            Poll::Pending => caller.poll_watch(cx).map(Err),
+        }
+    }
+
+    /// Passes on what the client sends. An endpoint that takes nothing more may still answer.
+    fn poll_upload(&mut self, cx: &mut Context<'_>, outlet: &mut Option<Outlet>) -> Result<(), Refusal> {
+        while let (Some(open), Some(incoming)) = (&mut *outlet, &mut self.incoming) {
+            match open.poll_room(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(Shut)) => {
+                    *outlet = None;
+                    return Ok(());
+                }
+            }
+            let piece = incoming.poll_piece(cx);
+            (self.begun, self.upload) = (self.begun | piece.is_ready(), Upload::Held);
+            let given = match piece {
+                Poll::Pending => {
+                    self.upload = Upload::Awaited;
+                    return Ok(());
+                }
+                Poll::Ready(Some(Ok(Piece::Data(data)))) => {
+                    let last = incoming.is_ended();
+                    self.ended_if(last);
+                    open.give(data, last)
+                }
+                Poll::Ready(Some(Ok(Piece::Trailers(trailers)))) => {
+                    self.ended_if(true);
+                    open.end(Some(trailers))
+                }
+                Poll::Ready(None) => {
+                    self.ended_if(true);
+                    open.end(None)
+                }
+                Poll::Ready(Some(Err(cut))) => {
+                    open.cut(Reason::CANCEL);
+                    return Err(self.cut(cut));
+                }
+            };
+            if given.is_err() {
+                *outlet = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn ended_if(&mut self, ended: bool) {
+        if ended {
+            (self.incoming, self.upload) = (None, Upload::Ended);
+        }
+    }
+
+    fn cut(&mut self, cut: Cut) -> Refusal {
+        self.upload = Upload::Broken;
+        match cut {
+            Cut::Broken => Refusal::GoneClient,
+            Cut::TooLong => Refusal::TooLong,
+        }
+    }
+
+    fn dead(&mut self, error: &h2::Error, untaken: bool, connection: &Connection) -> Failed {
+        let method = self.request.method().as_str().as_bytes();
+        let again = untaken || is_idempotent(method) && self.incoming.is_none();
+        self.losses += 1;
+        let again = again && !self.begun && self.losses <= MAX_LOSSES;
+        failed(error, again, untaken, connection)
+    }
+}
+
+/// What it means that a request has failed. `again`: it can be sent again. An endpoint that says that it has not looked
+/// at it is alive, and may look at it by another connection.
+pub(crate) fn failed(error: &h2::Error, again: bool, untaken: bool, connection: &Connection) -> Failed {
+    if again && untaken && error.is_remote() {
+        return Failed::Stale;
+    }
+    let cut_off = error.get_io().is_some_and(|error| is_cut_off(error));
+    let standing = Standing { again, unsent: untaken, reused: connection.is_reused(), cut_off };
+    standing.failed(error.to_string().into())
+}
+
+/// Whether an endpoint says that it has not looked at the request: RFC 9113 sections 6.8 and 8.7.
+pub(crate) fn is_untaken(error: &h2::Error) -> bool {
+    error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
+}
+
+/// The head of a response, and where the rest of it comes from.
+#[derive(Debug)]
+pub(crate) struct Ascended {
+    response: Response<RecvStream>,
+    /// Counts as a stream.
+    _connection: Connection,
+    outlet: Option<Outlet>,
+}
+
+impl Ascended {
+    /// Passes the response on to the client.
+    pub(crate) async fn pass_on(self, ascent: &mut Ascent, caller: &mut Caller<'_>, mut record: Record) {
+        let Ascended { response, outlet: up, _connection } = self;
+        record.answered(response.status().as_u16());
+        let (parts, stream) = response.into_parts();
+        let incoming = Incoming::new(stream, BodyLimit::default());
+        let grpc = grpc::is_grpc(&parts.headers);
+        if grpc && incoming.is_none() && grpc::is_failure(Some(&parts.headers)) {
+            record.blame(Culprit::Upstream);
+        }
+        let down = caller.answer(Response::from_parts(parts, ()), incoming.is_none());
+        let (Some(down), Some(incoming)) = (down, incoming) else { return record.finish() };
+        let mut passing = Passing { ascent, up, down, incoming, last: None, over: false };
+        match poll_fn(|cx| passing.poll(cx)).await {
+            Ok(()) => {
+                if grpc && passing.last.is_none_or(|failed| failed) {
+                    record.blame(Culprit::Upstream);
+                }
+                record.finish();
+            }
+            Err(culprit) => record.blame(culprit),
+        }
+    }
+}
+
+/// A response on its way, and the rest of its request.
+struct Passing<'p> {
+    ascent: &'p mut Ascent,
+    up: Option<Outlet>,
+    down: Outlet,
+    incoming: Incoming,
+    /// Whether the trailers say that a call of gRPC has failed; `None`: there are none.
+    last: Option<bool>,
+    over: bool,
+}
+
+impl Passing<'_> {
+    /// Errors: whose fault the end is.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Culprit>> {
+        if self.ascent.poll_upload(cx, &mut self.up).is_err() {
+            self.down.cut(Reason::CANCEL);
+            return Poll::Ready(Err(Culprit::Client));
+        }
+        loop {
+            match self.down.poll_room(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Culprit::Client)),
+                Poll::Ready(Ok(())) => {}
+            }
+            let given = match self.incoming.poll_piece(cx) {
+                Poll::Pending => return self.down.poll_shut(cx).map(|Shut| Err(Culprit::Client)),
+                Poll::Ready(Some(Ok(Piece::Data(data)))) => {
+                    self.over = self.incoming.is_ended();
+                    self.down.give(data, self.over)
+                }
+                Poll::Ready(Some(Ok(Piece::Trailers(trailers)))) => self.end(Some(trailers)),
+                Poll::Ready(None) => self.end(None),
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(self.cut())),
+            };
+            if self.over || given.is_err() {
+                return Poll::Ready(given.map_err(|Shut| Culprit::Client));
+            }
+        }
+    }
+
+    fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Shut> {
+        self.over = true;
+        self.last = trailers.as_ref().map(|trailers| grpc::is_failure(Some(trailers)));
+        self.down.end(trailers)
+    }
+
+    /// An answer that breaks off because the client broke off its own body is the client's doing.
+    fn cut(&mut self) -> Culprit {
+        self.down.cut(Reason::INTERNAL_ERROR);
+        if self.ascent.upload() == Upload::Broken { Culprit::Client } else { Culprit::Upstream }
+    }
+}

@@ -1,0 +1,89 @@
+//! Who sent a request by HTTP/2: hears the answer, may cancel it, and waits no longer than the deadline.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use http::{HeaderMap, Response, StatusCode};
+use penstock_proxy_core::balance::Tick;
+
+use crate::deliver::Failed;
+use crate::http1::alarm::{Alarm, NEVER};
+use crate::http2::outlet::Outlet;
+use crate::refusal::Refusal;
+use crate::worker::Worker;
+
+/// The client's end of a stream.
+#[derive(Debug)]
+pub(crate) struct Caller<'c> {
+    respond: SendResponse<Bytes>,
+    alarm: &'c Alarm,
+    worker: &'c Rc<Worker>,
+    /// So many interim answers have come for it.
+    interim: u32,
+}
+
+impl<'c> Caller<'c> {
+    pub(crate) fn new(worker: &'c Rc<Worker>, alarm: &'c Alarm, respond: SendResponse<Bytes>) -> Caller<'c> {
+        Caller { respond, alarm, worker, interim: 0 }
+    }
+
+    /// Waits for the head of the answer no longer than this.
+    pub(crate) fn until(&self, deadline: Option<Tick>) {
+        self.alarm.set(deadline.unwrap_or(NEVER));
+    }
+
+    /// Waits for something else than the client, but no longer than the client and the time allow.
+    pub(crate) async fn watched<T>(&mut self, what: impl Future<Output = T>) -> Result<T, Failed> {
+        let mut what = pin!(what);
+        poll_fn(|cx| match what.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending => self.poll_watch(cx).map(Err),
+        })
+        .await
+    }
+
+    /// Looks after the client and the time, as long as there is no answer.
+    pub(crate) fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<Failed> {
+        if self.respond.poll_reset(cx).is_ready() {
+            return Poll::Ready(Failed::Refused(Refusal::Hangup));
+        }
+        if self.alarm.has_rung() && self.alarm.is_over(self.worker.now()) {
+            return Poll::Ready(Failed::Refused(Refusal::Timeout));
+        }
+        Poll::Pending
+    }
+
+    /// Counts an interim answer.
+    pub(crate) fn count_interim(&mut self) -> u32 {
+        self.interim += 1;
+        self.interim
+    }
+
+    /// Whether an endpoint has begun to answer.
+    pub(crate) fn has_heard(&self) -> bool {
+        self.interim > 0
+    }
+
+    /// Tells the client of an interim answer, 103 for instance. 100 is our own business with the endpoint.
+    pub(crate) fn inform(&mut self, status: u16, fields: HeaderMap) {
+        let Ok(status) = StatusCode::from_u16(status) else { return };
+        if matches!(status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS) {
+            return;
+        }
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        *response.headers_mut() = fields;
+        // Who can't be told any more is noticed where the answer is.
+        self.respond.send_informational(response).ok();
+    }
+
+    /// Answers. `end`: that is all. Else, where the body goes; `None`: the client is gone.
+    pub(crate) fn answer(&mut self, response: Response<()>, end: bool) -> Option<Outlet> {
+        self.alarm.set(NEVER);
+        self.respond.send_response(response, end).ok().map(Outlet::new)
+    }
+}

@@ -1,0 +1,91 @@
+//! A body that comes by HTTP/2.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http::HeaderMap;
+use penstock_proxy_core::limit::BodyLimit;
+
+/// A body that comes.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    stream: RecvStream,
+    limit: BodyLimit,
+    taken: u64,
+    next: Next,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Data,
+    Trailers,
+    Nothing,
+}
+
+/// A part of it.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+/// Why it is not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// It broke off.
+    Broken,
+    /// It is longer than it may be.
+    TooLong,
+}
+
+/// Where the body of a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upload {
+    /// The endpoint has not asked for more.
+    Held,
+    /// The endpoint wants more and the client has not sent it.
+    Awaited,
+    /// All of it has been passed on.
+    Ended,
+    /// The client broke off.
+    Broken,
+}
+
+impl Incoming {
+    /// The body that comes by this stream; `None`: there is none.
+    pub(crate) fn new(stream: RecvStream, limit: BodyLimit) -> Option<Incoming> {
+        (!stream.is_end_stream()).then_some(Incoming { stream, limit, taken: 0, next: Next::Data })
+    }
+
+    /// Whether all of it has been taken.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.next == Next::Nothing || self.stream.is_end_stream()
+    }
+
+    /// The next piece of it; `None`: it has ended. Its sender may send as much more.
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Cut>>> {
+        if self.next == Next::Data {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(data) => {
+                    return Poll::Ready(Some(data.map_err(|_| Cut::Broken).and_then(|d| self.take(d))));
+                }
+                None => self.next = Next::Trailers,
+            }
+        }
+        if self.next == Next::Nothing {
+            return Poll::Ready(None);
+        }
+        let trailers = ready!(self.stream.poll_trailers(cx));
+        self.next = Next::Nothing;
+        Poll::Ready(
+            trailers.map_err(|_| Cut::Broken).transpose().map(|trailers| trailers.map(Piece::Trailers)),
+        )
+    }
+
+    fn take(&mut self, data: Bytes) -> Result<Piece, Cut> {
+        self.taken += data.len() as u64;
+        self.stream.flow_control().release_capacity(data.len()).ok();
+        if self.limit.allows(self.taken) { Ok(Piece::Data(data)) } else { Err(Cut::TooLong) }
+    }
+}
