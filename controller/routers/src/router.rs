@@ -57,7 +57,7 @@ impl Router {
         let read = |group: &str, resource: &str| PolicyRule {
             api_groups: Some(vec![group.to_owned()]),
             resources: Some(vec![resource.to_owned()]),
-            verbs: ["get", "list", "watch"].map(str::to_owned).into(),
+            verbs: ["list", "watch"].map(str::to_owned).into(),
             ..PolicyRule::default()
         };
         Role {

@@ -9,8 +9,8 @@ use penstock_tests::cluster::release::{ROLLOUT, Release, steps};
 use penstock_tests::cluster::runner::Kind;
 use penstock_tests::cluster::sound::Sound;
 use penstock_tests::cluster::splits::Splits;
-use penstock_tests::cluster::{Figures, Scenario, Shop};
-use penstock_tests::traffic::now;
+use penstock_tests::cluster::{Figures, Scenario, Seen, Shop};
+use penstock_tests::traffic::{Record, now};
 use penstock_tests::wait_until;
 use tokio::time::sleep;
 
@@ -60,13 +60,18 @@ async fn away(shop: &Shop) -> Result<Figures> {
     shop.only(&caller, "v2").await?;
 
     // A node that is lost takes all endpoints with it, and there is no other one: that is no path that is healthy.
-    let record = shop.ends(caller).await?;
-    let none =
-        |exchange: &penstock_tests::traffic::Exchange| exchange.ended >= lost && exchange.sent <= back + 5000;
-    let (apart, counted) = record.0.iter().cloned().partition::<Vec<_>, _>(|e| e.failed() && none(e));
-    let counted = penstock_tests::traffic::Record(counted);
+    // Back again, its pods are ready one by one, and a revision without any leaves its requests to the other: shares
+    // are looked at before and after.
+    let again = shop.journal.states().into_iter().find(|seen| seen.at > back && !is_held(seen));
+    let again = again.context("it was never told to go on")?.at;
+    let all = shop.ends(caller).await?;
+    let (apart, counted) =
+        all.0.into_iter().partition::<Vec<_>, _>(|e| e.failed() && e.ended >= lost && e.sent <= back + 5000);
+    let counted = Record(counted);
+    ensure!(counted.failed() == 0, "{}\n{}", counted.summary(), counted.failures());
+    let divided = counted.0.into_iter().filter(|e| e.ended < lost || e.sent > again).collect();
     let mut sound = Sound::default();
-    sound.add(ROLLOUT, (&shop.journal.states(), &splits, &counted), 0)?;
+    sound.add(ROLLOUT, (&shop.journal.states(), &splits, &Record(divided)), 0)?;
     let mut figures = Figures::new();
     figures.say(format!("away for {:.0} s, held at {share} %", (back - gone) as f64 / 1000.0));
     figures.say(format!(
@@ -75,4 +80,8 @@ async fn away(shop: &Shop) -> Result<Figures> {
     ));
     figures.say(sound.words());
     Ok(figures)
+}
+
+fn is_held(seen: &Seen) -> bool {
+    seen.status().phase == Phase::Held
 }

@@ -205,8 +205,10 @@ async fn without(shop: &Shop) -> Result<Figures> {
 
     // A new Rollout, and controllers that have never seen the definitions.
     let (namespace, label) = setup::CONTROLLER;
-    // They lead, and are not ready: their readiness names what can't be watched.
     kubectl(&["-n", namespace, "delete", "pods", "-l", label]).await?;
+    kubectl(&["-n", namespace, "rollout", "status", "deployment", "-l", label, "--timeout", "60s"])
+        .await
+        .context("an installation that waits for the controller waits for the Gateway API")?;
     shop.put(&other(shop, "v1")).await?;
     let knows = |status: &RolloutStatus| {
         status.conditions.iter().any(|c| words.iter().all(|word| c.message.contains(word)))

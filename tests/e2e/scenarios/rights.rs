@@ -35,7 +35,7 @@ async fn rights(shop: &Shop) -> Result<Figures> {
     let slices = "discovery.k8s.io";
 
     let mut asked = 0;
-    for verb in ["get", "list", "watch"] {
+    for verb in ["list", "watch"] {
         for (group, resource) in [(routes, "httproutes"), ("", "services"), (slices, "endpointslices")] {
             asked += 1;
             ensure!(
@@ -54,6 +54,7 @@ async fn rights(shop: &Shop) -> Result<Figures> {
     }
     let never = [
         deed("get", "", "secrets", namespace),
+        deed("get", routes, "httproutes", namespace),
         deed("list", "", "pods", namespace),
         deed("list", "", "configmaps", namespace),
         deed("get", "penstock.dev", "rollouts", namespace),

@@ -8,6 +8,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use super::cluster::Cluster;
+use super::trouble;
 
 /// Serves until it is dropped.
 pub(super) async fn serve(listener: TcpListener, cluster: Arc<Cluster>) -> std::io::Result<()> {
@@ -26,12 +27,14 @@ pub(super) async fn serve(listener: TcpListener, cluster: Arc<Cluster>) -> std::
     axum::serve(listener, router).await
 }
 
-/// Ready to lead: everything is watched. What is not is named.
+/// Ready to lead: everything is watched that the cluster has. What is not is named. A cluster without the Gateway API is
+/// told by each Rollout, and an installation that waits for the controller need not wait for that.
 fn readiness(cluster: &Cluster) -> (StatusCode, String) {
     let mut missing: Vec<String> = cluster
         .outages
         .all()
         .into_iter()
+        .filter(|(resource, error)| trouble::bar(resource, error).is_some())
         .map(|(resource, error)| format!("{resource}: {}", error.why))
         .collect();
     if missing.is_empty() && !cluster.is_synced() {
