@@ -1,6 +1,6 @@
 //! What stands in the cluster: to see what was lost, and what was written without need.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -34,12 +34,22 @@ pub(super) async fn settled(shop: &Shop) -> Result<BTreeMap<String, Value>> {
     standing(shop).await
 }
 
-/// The fields of two statuses that are not the same.
+/// The fields of two objects that are not the same.
 pub(super) fn differences(was: &Value, is: &Value) -> String {
-    let fields = was["status"].as_object().into_iter().flatten();
-    let other = fields.filter(|(name, value)| is["status"][name.as_str()] != **value);
-    let words = other.map(|(name, value)| format!("{name}: {value} is {}", is["status"][name.as_str()]));
-    words.collect::<Vec<_>>().join("; ")
+    let (mut fields, mut words) = (BTreeSet::new(), Vec::new());
+    for object in [was, is] {
+        for (part, value) in object.as_object().into_iter().flatten() {
+            let names = value.as_object().into_iter().flatten();
+            fields.extend(names.map(|(name, _)| format!("/{part}/{name}")));
+        }
+    }
+    for field in fields {
+        let (before, after) = (was.pointer(&field), is.pointer(&field));
+        if before != after {
+            words.push(format!("{field}: {before:?} is {after:?}"));
+        }
+    }
+    words.join("; ")
 }
 
 /// All Rollouts and HTTPRoutes as they stand.
@@ -57,7 +67,12 @@ pub(super) async fn standing(shop: &Shop) -> Result<BTreeMap<String, Value>> {
     ensure!(routes.len() == rollouts.len(), "{} HTTPRoutes of {} Rollouts", routes.len(), rollouts.len());
     let mut all = BTreeMap::new();
     for rollout in &rollouts {
-        let standing = json!({"version": rollout.resource_version(), "status": rollout.status});
+        let standing = json!({
+            "version": rollout.resource_version(),
+            "annotations": rollout.annotations(),
+            "spec": rollout.spec,
+            "status": rollout.status,
+        });
         all.insert(named("rollout", rollout), standing);
     }
     for route in &routes {
