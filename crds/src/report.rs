@@ -4,9 +4,9 @@ mod standing;
 
 use std::collections::BTreeMap;
 
-use penstock_core::observation::{Observation, Pods};
+use penstock_core::observation::{Observation, Pods, Report};
 use penstock_core::revision::Revision;
-use penstock_core::split::Weight;
+use penstock_core::split::{Split, Weight};
 use penstock_core::state::{self, Cause, Hold, State};
 use penstock_core::strategy::{Check, Metric, Strategy};
 use penstock_core::time::Time;
@@ -67,7 +67,7 @@ pub fn report(account: Account<'_>, before: &RolloutStatus) -> RolloutStatus {
         step: release.map(|r| number(r.step)),
         steps: release.map(|r| number(r.steps.len())),
         step_since: release.and_then(|r| r.step_since).and_then(stamp),
-        split: Some(split(account)),
+        split: Some(split(account, before)),
         replicas: Some(sum(|r| r.scale)),
         ready_replicas: Some(sum(|r| r.ready)),
         updated_replicas: Some(updated(state, &revisions)),
@@ -163,17 +163,26 @@ fn columns(status: &RolloutStatus) -> Columns {
     }
 }
 
-fn split(account: Account<'_>) -> SplitStatus {
+fn split(account: Account<'_>, before: &RolloutStatus) -> SplitStatus {
     let split = &account.state.split;
-    let applied = |proxies: &BTreeMap<String, Option<penstock_core::observation::Report>>| {
-        !proxies.is_empty() && proxies.values().all(|r| r.as_ref().is_some_and(|r| r.split == *split))
-    };
+    let generation = i64::try_from(split.generation.0).unwrap_or(i64::MAX);
+    let last =
+        before.split.as_ref().is_some_and(|split| split.generation == generation && split.acknowledged);
+    let seen = account.seen.proxies.as_ref();
     SplitStatus {
         weight: percent(account.state.canary_weight()),
-        generation: i64::try_from(split.generation.0).unwrap_or(i64::MAX),
-        acknowledged: account.seen.proxies.as_ref().is_some_and(applied),
+        generation,
+        acknowledged: seen.map_or(last, |proxies| apply(proxies, split).unwrap_or(last)),
         weights: split.weights.iter().map(|(r, w)| (r.to_string(), percent(*w))).collect(),
     }
+}
+
+/// Whether all proxies apply a split. `None`: all that answer do, and one does not answer.
+fn apply(proxies: &BTreeMap<String, Option<Report>>, split: &Split) -> Option<bool> {
+    if proxies.is_empty() || proxies.values().flatten().any(|report| report.split != *split) {
+        return Some(false);
+    }
+    proxies.values().all(Option::is_some).then_some(true)
 }
 
 fn revisions(account: Account<'_>, before: &RolloutStatus) -> Vec<RevisionStatus> {

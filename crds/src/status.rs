@@ -174,7 +174,7 @@ pub struct SplitStatus {
     pub weight: i32,
     /// Number of the split.
     pub generation: i64,
-    /// Whether all proxies apply it.
+    /// Whether all proxies have said that they apply it. One that does not answer later takes nothing back.
     pub acknowledged: bool,
     /// Share of each revision in percent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

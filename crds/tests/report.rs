@@ -220,6 +220,28 @@ fn it_is_ready_when_every_proxy_has_followed_and_stays_so_when_one_restarts() {
 }
 
 #[test]
+fn a_split_that_all_have_acknowledged_stays_so_while_one_does_not_answer() {
+    let acknowledged = |scene: &Scene| scene.told().split.unwrap().acknowledged;
+    let mut scene = Scene::new();
+    let silent = |scene: &mut Scene| scene.seen.proxies.as_mut().unwrap().insert("b".into(), None);
+    silent(&mut scene);
+    assert!(!acknowledged(&scene), "one has never answered");
+    scene.seen.proxies.as_mut().unwrap().remove("b");
+    scene.before = scene.told();
+    silent(&mut scene);
+    assert!(acknowledged(&scene), "nothing is written for one that is slow");
+    scene.seen.proxies = None;
+    assert!(acknowledged(&scene), "nor before any was asked");
+    scene.seen.proxies = Some([("b".to_owned(), Some(Report::default()))].into());
+    assert!(!acknowledged(&scene), "one says that it applies another");
+    scene.seen.proxies = Some(BTreeMap::new());
+    assert!(!acknowledged(&scene), "there is none");
+    scene.seen.proxies = None;
+    scene.state.split.generation = Generation(8);
+    assert!(!acknowledged(&scene), "a new split is for all to follow");
+}
+
+#[test]
 fn a_first_revision_that_takes_too_long_needs_a_person() {
     let mut scene = Scene::first_deploy(3);
     let release = scene.state.release.as_mut().unwrap();

@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use people::{NAMESPACES, NODE, WITH_PODS, apply, clear_away, last, make_room, member, populate};
-use standing::{differences, settled, standing};
+use standing::{Written, differences, settled, standing};
 
 /// Rollouts, unless `CROWD` says otherwise.
 const CROWD: usize = 500;
@@ -253,6 +253,7 @@ async fn restarted(
     caller: &Caller,
 ) -> Result<(Restart, Controller)> {
     let before = settled(shop).await?;
+    let written = Written::follow(shop);
     controller.kill()?;
     shop.order("abort", "the controller is gone").await?;
     let begun = Instant::now();
@@ -265,11 +266,16 @@ async fn restarted(
     let after = standing(shop).await?;
     let lost: Vec<&String> = before.keys().filter(|name| !after.contains_key(*name)).collect();
     ensure!(lost.is_empty(), "lost: {lost:?}");
-    let idle = |name: &&String| !name.contains(&shop.name);
-    let touched = before.keys().filter(idle).find(|name| after.get(*name) != before.get(*name));
-    if let Some(name) = touched {
-        let (was, is) = (&before[name], &after[name]);
-        bail!("{name} was idle and is written by the new controller: {}", differences(was, is));
+    if let Some(needless) = written.needless(&before, |name| !name.contains(&shop.name)) {
+        bail!("idle, and written by the new controller: {needless}");
+    }
+    let routes = before.keys().filter(|name| name.starts_with("httproute") && !name.contains(&shop.name));
+    for name in routes {
+        ensure!(
+            after.get(name) == before.get(name),
+            "{name} was written: {}",
+            differences(&before[name], &after[name])
+        );
     }
     let words = format!(
         "killed and started again: the abort of the last Rollout was carried out after {:.2} s ({}), all \
