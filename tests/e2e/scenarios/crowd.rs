@@ -52,9 +52,11 @@ pub(super) fn all() -> Vec<Scenario> {
 async fn crowd(shop: &Shop) -> Result<Figures> {
     setup::dismiss().await.context("send the controllers away")?;
     let told = told(shop).await;
-    clear_away().await?;
-    setup::recall().await.context("call the controllers back")?;
-    told
+    let cleared = clear_away().await.context("clear the crowd away");
+    let recalled = setup::recall().await.context("call the controllers back");
+    // What the crowd has met comes first: it is the cause of what follows.
+    let figures = told?;
+    cleared.and(recalled).map(|()| figures)
 }
 
 async fn told(shop: &Shop) -> Result<Figures> {
