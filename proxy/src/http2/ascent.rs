@@ -28,7 +28,9 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub(crate) struct Ascent {
     worker: Rc<Worker>,
-    request: Request<()>,
+    /// As long as it can be sent: one with a body is sent once.
+    request: Option<Request<()>>,
+    idempotent: bool,
     incoming: Option<Incoming>,
     upload: Upload,
     /// Some of the body has been taken.
@@ -39,7 +41,9 @@ pub(crate) struct Ascent {
 impl Ascent {
     pub(crate) fn new(worker: &Rc<Worker>, request: Request<()>, incoming: Option<Incoming>) -> Ascent {
         let upload = if incoming.is_none() { Upload::Ended } else { Upload::Held };
-        Ascent { worker: Rc::clone(worker), request, incoming, upload, begun: false, losses: 0 }
+        let idempotent = is_idempotent(request.method().as_str().as_bytes());
+        let (worker, request) = (Rc::clone(worker), Some(request));
+        Ascent { worker, request, idempotent, incoming, upload, begun: false, losses: 0 }
     }
 
     /// Where the body of the request stands.
@@ -62,7 +66,10 @@ impl Ascent {
                 caller.watched(opening).await?.map_err(Failed::NotTaken)?
             }
         };
-        let sent = connection.send(self.request.clone(), self.incoming.is_none());
+        let whole = self.incoming.is_none();
+        let request = if whole { self.request.clone() } else { self.request.take() };
+        let request = request.ok_or_else(|| Failed::Lost("the request is gone".into()))?;
+        let sent = connection.send(request, whole);
         let (mut coming, stream) = sent.map_err(|error| self.dead(&error, true, &connection))?;
         let mut outlet = self.incoming.is_some().then(|| Outlet::new(stream));
         let came = poll_fn(|cx| self.poll_answer(cx, &mut coming, &mut outlet, caller, &connection)).await;
@@ -152,8 +159,7 @@ impl Ascent {
     }
 
     fn dead(&mut self, error: &h2::Error, untaken: bool, connection: &Connection) -> Failed {
-        let method = self.request.method().as_str().as_bytes();
-        let again = untaken || is_idempotent(method) && self.incoming.is_none();
+        let again = self.request.is_some() && (untaken || self.idempotent);
         self.losses += 1;
         let again = again && !self.begun && self.losses <= MAX_LOSSES;
         failed(error, again, untaken, connection)

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -54,6 +55,14 @@ struct Failure {
 struct Http2 {
     sender: SendRequest<Bytes>,
     state: Rc<State>,
+}
+
+impl Http2 {
+    /// Whether it takes another request: it has not ended, and the endpoint has not said that it will.
+    fn is_open(&mut self) -> bool {
+        let ready = self.sender.poll_ready(&mut Context::from_waker(Waker::noop()));
+        !self.state.closed.get() && !matches!(ready, Poll::Ready(Err(_)))
+    }
 }
 
 #[derive(Debug)]
@@ -110,12 +119,17 @@ impl Pool {
     pub(crate) fn find(&self, address: SocketAddr) -> Option<Connection> {
         let mut hosts = self.0.borrow_mut();
         let open = &mut hosts.get_mut(&address)?.open;
-        open.retain(|h| !h.state.closed.get());
-        let full = open.len() >= MAX_CONNECTIONS;
-        let least = open.iter().min_by_key(|h| h.state.streams.get())?;
-        let most = least.sender.current_max_send_streams().min(MAX_STREAMS);
-        let room = least.state.streams.get() < most;
-        (room || full).then(|| Connection::new(least.clone(), true))
+        loop {
+            let full = open.len() >= MAX_CONNECTIONS;
+            let (index, least) = open.iter_mut().enumerate().min_by_key(|(_, h)| h.state.streams.get())?;
+            if !least.is_open() {
+                open.swap_remove(index);
+                continue;
+            }
+            let most = least.sender.current_max_send_streams().min(MAX_STREAMS);
+            let room = least.state.streams.get() < most;
+            return (room || full).then(|| Connection::new(least.clone(), true));
+        }
     }
 
     async fn open(&self, address: SocketAddr, patience: Duration) -> io::Result<Connection> {
@@ -141,7 +155,7 @@ impl Pool {
     pub(crate) fn sweep(&self) {
         self.0.borrow_mut().retain(|_, host| {
             let in_use = |state: &State| state.streams.get() > 0 || state.used.get().elapsed() < IDLE;
-            host.open.retain(|h| !h.state.closed.get() && in_use(&h.state));
+            host.open.retain_mut(|h| h.is_open() && in_use(&h.state));
             !host.open.is_empty() || Rc::strong_count(&host.opening) > 1
         });
     }

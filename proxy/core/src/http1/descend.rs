@@ -27,7 +27,7 @@ pub fn request<B>(
         field(out, name, value.as_bytes(), onward, &mut seen);
     }
     let framing = framing(out, request.method(), body, seen.length)?;
-    forwarded_for(out, request.headers(), onward);
+    forwarded_for(out, request.headers(), onward, seen.forwarded_for);
     if seen.te_trailers {
         out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
     }
@@ -74,6 +74,7 @@ struct Seen<'a> {
     te_trailers: bool,
     request_id: bool,
     trace_parent: bool,
+    forwarded_for: bool,
     /// The field before was `Cookie`.
     cookie: bool,
 }
@@ -97,8 +98,8 @@ fn field<'a>(
         | Kind::HopByHop
         | Kind::Upgrade
         | Kind::TransferEncoding
-        | Kind::Expect
-        | Kind::ForwardedFor => return,
+        | Kind::Expect => return,
+        Kind::ForwardedFor => return seen.forwarded_for = true,
         Kind::Forwarded if !onward.trusted => return,
         Kind::Te => return seen.te_trailers |= value.eq_ignore_ascii_case(b"trailers"),
         Kind::ContentLength => seen.length = Some(value),
@@ -142,9 +143,9 @@ fn framing(
     }
 }
 
-fn forwarded_for(out: &mut Vec<u8>, fields: &HeaderMap, onward: &Onward<'_>) {
+fn forwarded_for(out: &mut Vec<u8>, fields: &HeaderMap, onward: &Onward<'_>, there: bool) {
     out.extend_from_slice(b"x-forwarded-for: ");
-    if onward.trusted {
+    if onward.trusted && there {
         let before = fields.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
         for value in before.filter(|value| !value.is_empty()) {
             out.extend_from_slice(value);
