@@ -17,12 +17,12 @@ pub(crate) enum Object {
     Service(Box<Service>),
 }
 
-/// Which object it is.
+/// Which object it is. The name comes first, because it tells most of them apart at once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Id {
-    pub(crate) kind: &'static str,
-    pub(crate) namespace: String,
     pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) kind: &'static str,
 }
 
 impl fmt::Display for Id {

@@ -42,6 +42,8 @@ pub(crate) struct Files {
 impl Files {
     /// Reads the folder, and watches it from here on.
     pub(crate) fn new(path: PathBuf) -> (Files, Nudger) {
+        // As the kernel names what has changed in it.
+        let path = std::path::absolute(&path).unwrap_or(path);
         let (watch, wake) = Watch::new(&path);
         let mut folder = Folder::new(path);
         folder.look(&Look::default());
