@@ -2,6 +2,7 @@
 
 mod cli;
 mod demo;
+mod page;
 
 use std::process::ExitCode;
 

@@ -5,12 +5,14 @@
 //! the runtime of their test. The log of a server is printed when its test fails.
 
 pub mod backend;
+pub mod browser;
 pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod folder;
 pub mod local;
 pub mod manifest;
+pub mod place;
 pub mod port;
 pub mod processes;
 pub mod prometheus;
@@ -22,6 +24,7 @@ pub mod wait;
 pub mod world;
 
 pub use backend::Backend;
+pub use browser::Browser;
 pub use client::{Client, Tally};
 pub use config::Config;
 pub use folder::Folder;

@@ -3,8 +3,10 @@
 pub mod ask;
 pub mod clock;
 pub mod gates;
+pub mod history;
 pub mod kube;
 pub mod local;
 pub mod ports;
 mod served;
 pub mod turn;
+pub mod view;

@@ -4,15 +4,18 @@ mod exposition;
 
 use std::collections::BTreeMap;
 
-use penstock_core::sample::{Asks, NoData, Question, Sample};
+use penstock_core::sample::{Asks, Counts, NoData, Question, Sample};
 use penstock_core::time::Time;
-use penstock_proxy_api::metric;
+use penstock_proxy_api::{Culprit, metric};
 
 pub use exposition::{Exposition, Malformed};
 
 use crate::RolloutName;
 use crate::counts::{self, Buckets, Edge, Ended, Told};
 use exposition::Series;
+
+/// Most revisions of a Rollout whose traffic is told.
+pub const MOST_REVISIONS: usize = 32;
 
 /// Answers a question from what each proxy exposed, or why one did not; `at` is when the first of them was asked.
 ///
@@ -43,6 +46,42 @@ pub fn parse(
         }
     };
     Ok(Sample { at, value })
+}
+
+/// What one proxy has counted for one revision since it started.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Traffic {
+    /// Requests that ended well or by the revision's fault, and how many did by its fault.
+    pub ended: Counts,
+    /// The latency histogram: upper edges in seconds, ascending, the last one infinite, each with the requests up to it.
+    pub within: Vec<(f64, u64)>,
+}
+
+/// What one proxy has counted for a Rollout, by revision: at most [`MOST_REVISIONS`]. Values that no counter can have
+/// are left out.
+pub fn traffic(rollout: &RolloutName, exposition: &Exposition) -> BTreeMap<String, Traffic> {
+    let mut all: BTreeMap<String, Traffic> = BTreeMap::new();
+    for (series, value) in exposition.series() {
+        let ours = series.label(metric::NAMESPACE) == rollout.namespace
+            && series.label(metric::ROLLOUT) == rollout.name;
+        let revision = series.label(metric::REVISION);
+        let Some(count) = counts::whole(*value).filter(|_| ours && !revision.is_empty()) else { continue };
+        if !all.contains_key(revision) && all.len() >= MOST_REVISIONS {
+            continue;
+        }
+        let told = all.entry(revision.to_owned()).or_default();
+        if series.name == metric::REQUESTS {
+            let culprit = series.label(metric::CULPRIT);
+            let bad = culprit == Culprit::Upstream.as_str();
+            if bad || culprit == Culprit::None.as_str() {
+                told.ended = told.ended.plus(Counts { total: count, bad: if bad { count } else { 0 } });
+            }
+        } else if let Some(edge) = series.label("le").parse().ok().filter(|edge: &f64| *edge >= 0.0) {
+            told.within.push((edge, count));
+        }
+    }
+    all.values_mut().for_each(|told| told.within.sort_by(|a, b| a.0.total_cmp(&b.0)));
+    all
 }
 
 /// One proxy that is asked.

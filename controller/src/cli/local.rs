@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::Exit;
 use super::place::{NotFound, Where};
+use crate::page;
 
 #[derive(Debug, Args)]
 #[command(
@@ -22,6 +23,7 @@ args and env; PORT says where each is to listen. Everything of Penstock's own is
 
 Examples:
   penstock local shop/                 run the Rollouts of a folder
+  penstock local shop/ --page 8080     with its page at http://127.0.0.1:8080
   penstock --dir shop get -w           watch them
   penstock --dir shop abort checkout   give an order
 
@@ -38,6 +40,9 @@ pub(super) struct Local {
     /// 62h, reason: weekend}'. May be given several times
     #[arg(long, value_name = "FREEZE", value_parser = freeze)]
     freeze: Vec<Freeze>,
+    /// Where to serve the page: PORT, ADDRESS:PORT or off; 127.0.0.1:9903 when left out, or a free port
+    #[arg(long, value_name = "PLACE", value_parser = page::place)]
+    page: Option<page::Place>,
 }
 
 impl Local {
@@ -53,7 +58,13 @@ impl Local {
             .build()
             .context("start the runtime")?;
         let options = Options { dir, keep: self.keep, freezes: self.freeze };
-        runtime.block_on(async { run(options, interrupted()).await })?;
+        runtime.block_on(async {
+            let listener = page::listen(self.page).await?;
+            if let Some(listener) = &listener {
+                tracing::info!(page = page::address(listener)?, "see it in a browser");
+            }
+            Ok::<_, anyhow::Error>(run(options, interrupted(), |view| page::of_folder(listener, view)).await?)
+        })?;
         Ok(Exit::Good)
     }
 }

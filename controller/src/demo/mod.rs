@@ -9,18 +9,22 @@ mod screen;
 mod script;
 pub(crate) mod service;
 
+use std::io::{IsTerminal, stdout};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use penstock_driver::local::run::{Options, run};
+use penstock_driver::local::view::LocalView;
 use tempfile::TempDir;
 
 use crate::cli::Exit;
 use crate::cli::local::{interrupted, log_to};
 use crate::cli::paint::{Ink, Paint};
+use crate::page;
 use claims::{Claim, claims, table};
 use load::{Load, Traffic};
 use play::Play;
@@ -42,7 +46,7 @@ Examples:
   penstock demo --plain | tee demo.txt"
 )]
 pub(crate) struct Demo {
-    /// Leave it running at the end, until Ctrl-C
+    /// Leave it running at the end, until Ctrl-C, as it does on a terminal
     #[arg(long)]
     keep: bool,
     /// Lines instead of the live picture
@@ -51,6 +55,9 @@ pub(crate) struct Demo {
     /// Requests a second: 100 to 20000
     #[arg(long, default_value_t = 1300, value_parser = clap::value_parser!(u32).range(100..=20_000))]
     rate: u32,
+    /// Where to serve the page: PORT, ADDRESS:PORT or off; 127.0.0.1:9903 when left out, or a free port
+    #[arg(long, value_name = "PLACE", value_parser = page::place)]
+    page: Option<page::Place>,
 }
 
 impl Demo {
@@ -71,9 +78,14 @@ impl Demo {
     async fn play(&self, dir: &Path) -> Result<Exit> {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let options = Options { dir: dir.to_owned(), keep: false, freezes: Vec::new() };
-        let mut running = tokio::spawn(run(options, async { _ = stopped.await }));
+        let listener = page::listen(self.page).await?;
+        let shown = listener.as_ref().map(page::address).transpose()?;
+        let beside = |view: Arc<LocalView>| page::of_folder(listener, view);
+        let mut running = tokio::spawn(run(options, async { _ = stopped.await }, beside));
+        // Who ends a demo that was left running has seen its outcome.
         let outcome = tokio::select! {
-            outcome = self.perform(dir) => outcome,
+            biased;
+            outcome = self.perform(dir, shown.as_deref()) => outcome,
             () = interrupted() => {
                 say("\ninterrupted: taking everything down");
                 Ok(Exit::Refused)
@@ -88,12 +100,12 @@ impl Demo {
         outcome
     }
 
-    async fn perform(&self, dir: &Path) -> Result<Exit> {
+    async fn perform(&self, dir: &Path, page: Option<&str>) -> Result<Exit> {
         let port = free_port()?;
         let address = format!("http://127.0.0.1:{port}");
+        let places = page.map_or_else(|| address.clone(), |page| format!("page {page}  service {address}"));
         let program = std::env::current_exe().context("find this program")?.display().to_string();
-        let mut play =
-            Play::new(dir.to_owned(), port, program, Screen::new(self.plain, address.clone(), self.rate));
+        let mut play = Play::new(dir.to_owned(), port, program, Screen::new(self.plain, places, self.rate));
         let first = play.open().await?;
         if !first.as_it_should(None) {
             bail!("the first version did not get ready: see {}", log_in(dir).display());
@@ -106,21 +118,26 @@ impl Demo {
         let account = load.stop().await;
         say(&format!("\n{}", table(&account, &ended)));
         let held = tell(&claims(&account, &first, &ended));
-        self.next(dir, &address).await;
+        self.next(dir, &address, page).await;
         Ok(if held { Exit::Good } else { Exit::Refused })
     }
 
-    /// Says what to try next, on what still runs where it is to be kept.
-    async fn next(&self, dir: &Path, address: &str) {
-        if !self.keep {
-            say(
-                "\nNext: `make demo ARGS=--keep` leaves it running, to try orders on it; README.md has a first Rollout of your own.",
-            );
+    /// Says what to try next, on what still runs where somebody is there to try it.
+    async fn next(&self, dir: &Path, address: &str, page: Option<&str>) {
+        if !self.keep && (self.plain || !stdout().is_terminal()) {
+            let was = page.map(|page| format!("\nThe page of this demo was at {page}.")).unwrap_or_default();
+            say(&format!(
+                "{was}\nNext: `make demo ARGS=--keep` leaves it running, with its page, to try orders on it; README.md has \
+                 a first Rollout of your own."
+            ));
             return;
         }
         let dir = dir.display();
+        let page = page
+            .map(|page| format!("\nSee it in a browser, and try its buttons: {page}"))
+            .unwrap_or_default();
         say(&format!(
-            "\nIt runs at {address} until Ctrl-C. In another terminal:
+            "\nIt runs at {address} until Ctrl-C.{page}\nIn another terminal:
   penstock --dir {dir} get -w
   penstock --dir {dir} retry            # v4 once more
   penstock --dir {dir} abort --reason \"enough\"

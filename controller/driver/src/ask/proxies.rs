@@ -63,7 +63,8 @@ impl Proxies {
         stream::iter(reports).buffer_unordered(CONCURRENT).collect().await
     }
 
-    async fn scrape(&self, admin: &[String]) -> BTreeMap<String, Result<Exposition, NoData>> {
+    /// What each proxy has counted, or why that is not known.
+    pub async fn scrape(&self, admin: &[String]) -> BTreeMap<String, Result<Exposition, NoData>> {
         let scrapes = admin.iter().cloned().map(|address| async move {
             let told =
                 self.exposition(&address).await.map_err(|why| NoData(format!("proxy {address} {why}")));

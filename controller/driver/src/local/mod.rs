@@ -20,9 +20,11 @@ pub mod revisions;
 mod routes;
 pub mod run;
 mod saving;
+pub mod shelf;
 pub mod stop;
 pub mod store;
 mod tend;
+pub mod view;
 pub mod watched;
 pub mod world;
 

@@ -21,20 +21,25 @@ use super::orders::Orders;
 use super::pods::{Pace, Supervisor};
 use super::proxy::{self, Proxy, ProxyError};
 use super::revisions::Revisions;
+use super::shelf::Shelf;
 use super::stop::stop_all;
 use super::store::Store;
 use super::tend::{take_down, tend};
+use super::view::LocalView;
 use super::watched::Watched;
 use super::world::{Applied, Site};
 use crate::ask::SourceError;
 use crate::ask::hook::Hooks;
 use crate::ask::proxies::Proxies;
 use crate::clock::now;
+use crate::history::record;
 
 /// The proxy is next door: it says how it is in this time, or not at all.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
 /// The proxy's counters are read in this time, or there is no data.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often releases are measured for people.
+const MEASURED: Duration = Duration::from_secs(1);
 /// How long pods and proxy may take to go.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// What is waited for of a port in use, or of a proxy that starts.
@@ -71,8 +76,13 @@ pub enum RunError {
     LeftBehind(String),
 }
 
-/// Runs a folder until `stop`, then takes pods and proxy down unless they are to be kept.
-pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+/// Runs a folder until `stop`, then takes pods and proxy down unless they are to be kept. `beside` gets a view of it,
+/// and runs as long.
+pub async fn run<F: Future<Output = ()> + Send + 'static>(
+    options: Options,
+    stop: impl Future<Output = ()>,
+    beside: impl FnOnce(Arc<LocalView>) -> F,
+) -> Result<(), RunError> {
     let home = Home::open(&options.dir)?;
     let _instance = Instance::take(&home, now())?;
     let proxy = Proxy::open(&home, proxy::program()?)?;
@@ -80,6 +90,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     tracing::info!(dir = %site.home.dir().display(), admin = site.admin, "running");
     let manifests = Manifests::watch(&site.home)?;
     let mut folder = Folder::new(Arc::clone(&site));
+    let view = Arc::new(LocalView::new(Arc::clone(&site)));
+    folder.tasks.spawn(record(Arc::clone(&view), Proxies::new(SCRAPE_TIMEOUT)?, MEASURED));
+    folder.tasks.spawn(beside(view));
     tokio::select! {
         () = folder.follow(manifests.wanted()) => {}
         () = stop => {}
@@ -105,6 +118,7 @@ fn site(home: Home, proxy: &Proxy, freezes: Vec<Freeze>) -> Result<Site, RunErro
         hooks: Hooks::new()?,
         freezes,
         admin: proxy.admin().to_string(),
+        shelf: Shelf::default(),
         home,
     })
 }

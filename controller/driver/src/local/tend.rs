@@ -130,5 +130,6 @@ fn forget(site: &Site, key: &Key) -> Result<(), StoreError> {
         site.revisions.remove(key, &revision)?;
     }
     site.orders.forget(key)?;
+    site.shelf.remove(key);
     site.store.delete(key)
 }

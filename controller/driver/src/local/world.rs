@@ -28,6 +28,7 @@ use super::pods::{Group, Supervisor};
 use super::revisions::{Kept, New, Revisions, Target};
 use super::routes;
 use super::saving::{self, Saving};
+use super::shelf::Shelf;
 use super::store::{Store, StoreError, Version};
 use crate::ask::hook::Hooks;
 use crate::ask::proxies::Proxies;
@@ -58,6 +59,8 @@ pub struct Site {
     pub freezes: Vec<Freeze>,
     /// Where the proxy answers.
     pub admin: String,
+    /// The Rollouts as they stand, for who only looks.
+    pub shelf: Shelf,
 }
 
 /// What a person has applied.
@@ -127,6 +130,7 @@ impl LocalWorld {
         let spec_changed = object.get("spec") != self.applied.object.get("spec");
         let before = object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
         self.generation = before + i64::from(spec_changed);
+        self.site.shelf.put(&self.key, object.clone());
         let status = object.get("status").cloned().unwrap_or_default();
         self.status = serde_json::from_value(status).unwrap_or_default();
         let machine = self.status.machine.clone().unwrap_or_default();
@@ -338,6 +342,8 @@ impl World for LocalWorld {
         }
         let (store, key, object, version) =
             (self.site.store.clone(), self.key.clone(), self.object(&status), self.version);
+        // What was decided is seen, whatever the disk makes of it.
+        self.site.shelf.put(&key, object.clone());
         self.saving = Some(Saving::begin((status, spec), move || store.save(&key, object, version)));
         self.finish_saving().await
     }

@@ -43,6 +43,28 @@ fn ask(asks: Asks, texts: &[&str]) -> Result<Sample, String> {
     parse(&question, &rollout, &proxies.collect(), AT).map_err(|no| no.0)
 }
 
+#[test]
+fn the_traffic_of_a_rollout_is_told_by_revision() {
+    let rollout = RolloutName { namespace: "shop".to_owned(), name: "checkout".to_owned() };
+    let told = traffic(&rollout, &Exposition::parse(TEXT).unwrap());
+    let ended: Vec<_> = told.iter().map(|(name, t)| (name.as_str(), t.ended.total, t.ended.bad)).collect();
+    assert_eq!(ended, [("5c6b7", 999, 0), ("7d9f8", 100, 10)]);
+    assert_eq!(told["7d9f8"].within, [(0.25, 60), (0.5, 95), (f64::INFINITY, 100)]);
+    assert!(told["5c6b7"].within.is_empty());
+}
+
+#[test]
+fn revisions_without_end_are_cut_off() {
+    let line = |n| {
+        format!(
+            "penstock_requests_total{{namespace=\"shop\",rollout=\"checkout\",revision=\"r{n}\",culprit=\"none\"}} 1\n"
+        )
+    };
+    let text: String = (0..100).map(line).collect();
+    let rollout = RolloutName { namespace: "shop".to_owned(), name: "checkout".to_owned() };
+    assert_eq!(traffic(&rollout, &Exposition::parse(&text).unwrap()).len(), MOST_REVISIONS);
+}
+
 fn missing(sample: &Sample) -> Vec<String> {
     match &sample.value {
         Reading::Counts { missing, .. } => {
