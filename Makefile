@@ -30,6 +30,12 @@ fmt: ## format the code
 sim: ## simulate SEEDS=n hostile worlds
 	@SEEDS=$(SEEDS) cargo test --profile fast -p penstock-core --lib simulator -- --ignored --nocapture
 
+.PHONY: screenshots
+screenshots: ## the page of real releases in a real browser, as pictures for docs/
+	@tests/page/install
+	@cargo build --quiet -p penstock -p penstock-proxy -p penstock-tests --bins
+	@cargo run --quiet -p penstock-tests --bin penstock-screenshots -- docs
+
 .PHONY: cluster
 cluster: ## a shell beside a whole Kubernetes, gone when it is left (as root)
 	@tests/cluster/shell

@@ -68,6 +68,12 @@ pub(crate) async fn of_folder(listener: Option<TcpListener>, view: Arc<dyn View>
     serve(listener, Page { view, hosts: Hosts::Loopback, tokens: false }).await;
 }
 
+/// Serves the page of a cluster, to whoever brings a token of it.
+pub(crate) async fn of_cluster(listener: Option<TcpListener>, view: Arc<dyn View>) {
+    let Some(listener) = listener else { return };
+    serve(listener, Page { view, hosts: Hosts::Any, tokens: true }).await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -119,7 +119,9 @@ impl Browser {
     pub async fn until(&self, what: &str, script: &str) -> Result<()> {
         wait_until(what, PATIENCE, async || match self.js(script).await? {
             Value::Null | Value::Bool(false) => bail!("it is not so; {}", self.log().await?),
-            _ => Ok(()),
+            Value::Bool(true) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+                Ok(())
+            }
         })
         .await
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -113,6 +113,18 @@ pub async fn get(address: &str, path: &str) -> Result<(u16, Bytes)> {
         anyhow::Ok((status, body.map_err(|e| anyhow::anyhow!(e))?.to_bytes()))
     };
     timeout(Duration::from_secs(5), exchange).await.context("no answer within 5 s")?
+}
+
+/// One request with a body: status and body of its answer.
+pub async fn ask(request: Request<Full<Bytes>>) -> Result<(u16, Bytes)> {
+    let client: Pool<HttpConnector, Full<Bytes>> = Pool::builder(TokioExecutor::new()).build(connector());
+    let exchange = async {
+        let response = client.request(request).await?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
+        anyhow::Ok((status, body.map_err(|e| anyhow::anyhow!(e))?.to_bytes()))
+    };
+    timeout(Duration::from_secs(10), exchange).await.context("no answer within 10 s")?
 }
 
 pub(crate) type Connections = Pool<HttpConnector, Empty<Bytes>>;

@@ -107,6 +107,10 @@ impl View for Place {
         "a place of tests".to_owned()
     }
 
+    fn is_ready(&self) -> bool {
+        true
+    }
+
     fn list(&self) -> Vec<(RolloutName, String)> {
         self.all().iter().map(|(name, (version, _))| (name.clone(), version.to_string())).collect()
     }

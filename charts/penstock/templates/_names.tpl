@@ -15,6 +15,12 @@ app.kubernetes.io/name: {{ include "penstock.name" . }}
 {{ include "penstock.labels" . }}
 {{- end }}
 
+{{/* Not empty: the page is served. Unless somebody says so, not where the controller has no rights beyond one namespace. */}}
+{{- define "penstock.page" -}}
+{{- $asked := .Values.page.enabled -}}
+{{- if or (eq (toString $asked) "true") (and (kindIs "invalid" $asked) (not .Values.watchNamespace)) -}}true{{- end -}}
+{{- end }}
+
 {{/* An image, of its values and the version that goes with the chart. */}}
 {{- define "penstock.image" -}}
 {{- $image := .image -}}

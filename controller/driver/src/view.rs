@@ -15,6 +15,9 @@ pub trait View: Send + Sync + 'static {
     /// What it is, for people: `folder /home/ada/shop`.
     fn place(&self) -> String;
 
+    /// Whether all that is there was read once.
+    fn is_ready(&self) -> bool;
+
     /// All Rollouts with their versions, by name. A version tells only whether anything has changed.
     fn list(&self) -> Vec<(RolloutName, String)>;
 

@@ -10,6 +10,7 @@ use penstock_driver::kube::{Options, run};
 use super::Exit;
 use super::local::{freeze, interrupted, start_log};
 use super::place::Where;
+use crate::page;
 
 /// Where a pod finds its own namespace.
 const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -55,6 +56,9 @@ pub(super) struct Controller {
     /// Where to serve /metrics, /healthz and /readyz
     #[arg(long, value_name = "ADDRESS", env = "PENSTOCK_METRICS", default_value = "0.0.0.0:9902")]
     metrics: SocketAddr,
+    /// Where to serve the page, for instance 0.0.0.0:9903; nowhere when left out. Visitors bring a token of the cluster
+    #[arg(long, value_name = "ADDRESS", env = "PENSTOCK_PAGE")]
+    page: Option<SocketAddr>,
 }
 
 impl Controller {
@@ -71,13 +75,23 @@ impl Controller {
             prometheus: self.prometheus,
             freezes: self.freeze,
             metrics: self.metrics,
+            page: self.page.is_some(),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .context("start the runtime")?;
-        runtime.block_on(async { run(options, interrupted()).await })?;
+        let at = self.page.map(page::Place::At);
+        runtime.block_on(async {
+            let listener = page::listen(at.or(Some(page::Place::Off))).await?;
+            if let Some(listener) = &listener {
+                tracing::info!(page = page::address(listener)?, "see it in a browser, with a token");
+            }
+            Ok::<_, anyhow::Error>(
+                run(options, interrupted(), |view| page::of_cluster(listener, view)).await?,
+            )
+        })?;
         Ok(Exit::Good)
     }
 }

@@ -65,6 +65,7 @@ impl App {
 
     /// The Rollouts that a person may see, the most urgent first.
     pub(crate) async fn list(&self, person: &Person, words: &Words) -> Result<Listing, Trouble> {
+        self.is_ready()?;
         let all = self.board.all(&*self.view);
         if self.people.may_see(person, None).await? {
             return Ok(answer::listing(all, &words.q));
@@ -85,6 +86,7 @@ impl App {
     /// One Rollout in words, if the person may see it.
     pub(crate) async fn one(&self, person: &Person, name: &RolloutName, now: Time) -> Result<Value, Trouble> {
         self.may_see(person, name).await?;
+        self.is_ready()?;
         let object = self.view.get(name).ok_or_else(|| gone(name))?;
         let may_order = self.people.may_order(person, name).await?;
         Ok(answer::one(
@@ -92,6 +94,14 @@ impl App {
             name,
             answer::Seen { now, may_order, measured_since: self.view.histories().begun() },
         ))
+    }
+
+    fn is_ready(&self) -> Result<(), Trouble> {
+        if self.view.is_ready() {
+            return Ok(());
+        }
+        let text = "Penstock has just begun, and does not know the Rollouts yet";
+        Err(Trouble::new(http::StatusCode::SERVICE_UNAVAILABLE, "NotReady", text).remedy("wait a moment"))
     }
 
     pub(crate) async fn may_see(&self, person: &Person, name: &RolloutName) -> Result<(), Trouble> {

@@ -15,6 +15,7 @@ mod leader;
 mod leases;
 mod missing;
 mod outage;
+mod page;
 mod rights;
 mod routers;
 mod sources;
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         leases::all(),
         input::all(),
         rights::all(),
+        page::all(),
         missing::all(),
         leader::all(),
         outage::all(),

@@ -5,6 +5,7 @@
 //! until it was handled and that was saved; then it is taken off. The patch holds on the annotations as they were
 //! read only, and the rollout machine remembers ids: so each order is handled once, whatever crashes in between.
 
+mod give;
 mod list;
 mod wish;
 
@@ -13,6 +14,7 @@ use penstock_core::observation::Order;
 use penstock_core::time::Time;
 use serde_json::{Value, json};
 
+pub use give::{annotation, give, given};
 use list::List;
 
 /// Annotation of a Rollout: the orders that were claimed and are not handled yet, as JSON.

@@ -84,6 +84,7 @@ impl Claim {
 pub(super) struct Rollouts {
     inner: Mutex<Inner>,
     synced: watch::Sender<bool>,
+    changes: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -94,13 +95,21 @@ struct Inner {
 
 impl Default for Rollouts {
     fn default() -> Rollouts {
-        Rollouts { inner: Mutex::default(), synced: watch::channel(false).0 }
+        Rollouts { inner: Mutex::default(), synced: watch::channel(false).0, changes: watch::channel(0).0 }
     }
 }
 
 impl Rollouts {
     /// Takes an event in. Returns who is concerned.
     pub(super) fn apply(&self, event: Event<DynamicObject>) -> BTreeSet<RolloutName> {
+        let concerned = self.take(event);
+        if !concerned.is_empty() {
+            self.tell();
+        }
+        concerned
+    }
+
+    fn take(&self, event: Event<DynamicObject>) -> BTreeSet<RolloutName> {
         let mut inner = self.lock();
         match event {
             Event::Init => inner.arriving = Some(BTreeMap::new()),
@@ -140,12 +149,28 @@ impl Rollouts {
     pub(super) fn put(&self, object: DynamicObject) {
         if let Some((key, entry)) = entry(object) {
             put(&mut self.lock(), key, entry);
+            self.tell();
         }
     }
 
     /// Forgets one that is gone.
     pub(super) fn remove(&self, key: &RolloutName) {
         self.lock().all.remove(key);
+        self.tell();
+    }
+
+    /// All of them with their versions.
+    pub(super) fn versions(&self) -> Vec<(RolloutName, String)> {
+        self.lock().all.iter().map(|(key, entry)| (key.clone(), entry.version.clone())).collect()
+    }
+
+    /// Rings when any of them has changed, come or gone.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn tell(&self) {
+        self.changes.send_modify(|n| *n = n.wrapping_add(1));
     }
 
     /// One Rollout.

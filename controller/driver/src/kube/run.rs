@@ -21,15 +21,20 @@ use super::serve::serve;
 use super::story::{self, Story};
 use super::tend::{tell_bar, tend};
 use super::trouble;
+use super::view::KubeView;
 use super::watches::{Subject, follow};
 use crate::ask::SourceError;
 use crate::ask::hook::Hooks;
 use crate::ask::proxies::Proxies;
+use crate::history::record;
 
 /// A router says how it is in this time, or not at all.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
 /// A router's counters are read in this time, or there is no data.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often releases are measured for people.
+const MEASURED: Duration = Duration::from_secs(2);
 
 /// What keeps the controller from beginning is told after this.
 const TELL_AFTER: Duration = Duration::from_secs(10);
@@ -57,6 +62,8 @@ pub struct Options {
     pub freezes: Vec<Freeze>,
     /// Where metrics and health are served.
     pub metrics: SocketAddr,
+    /// Whether somebody looks: releases are measured for people, and a view is handed out.
+    pub page: bool,
 }
 
 /// Why a controller can't run.
@@ -83,8 +90,12 @@ pub enum RunError {
     },
 }
 
-/// Runs until `stop`, then hands over at once.
-pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+/// Runs until `stop`, then hands over at once. `beside` gets a view of the cluster, and runs as long.
+pub async fn run<F: Future<Output = ()> + Send + 'static>(
+    options: Options,
+    stop: impl Future<Output = ()>,
+    beside: impl FnOnce(Arc<KubeView>) -> F,
+) -> Result<(), RunError> {
     rustls::crypto::ring::default_provider().install_default().ok();
     let client = connect(&options).await?;
     let address = options.metrics;
@@ -103,6 +114,11 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         }
     });
     watch(&cluster, &mut tasks);
+    if cluster.options.page {
+        let view = Arc::new(KubeView::new(Arc::clone(&cluster)));
+        tasks.spawn(record(Arc::clone(&view), Proxies::new(SCRAPE_TIMEOUT)?, MEASURED));
+        tasks.spawn(beside(view));
+    }
     tokio::select! {
         () = lead(&cluster, &candidate) => {}
         () = candidate.run() => {}

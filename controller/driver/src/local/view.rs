@@ -33,6 +33,10 @@ impl View for LocalView {
         format!("folder {}", self.site.home.dir().display())
     }
 
+    fn is_ready(&self) -> bool {
+        true
+    }
+
     fn list(&self) -> Vec<(RolloutName, String)> {
         let name =
             |key: Key| RolloutName { namespace: key.namespace().to_owned(), name: key.name().to_owned() };

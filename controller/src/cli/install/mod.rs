@@ -19,6 +19,7 @@ const NAMESPACE: &str = include_str!("../../../deploy/namespace.yaml");
 const ACCOUNT: &str = include_str!("../../../deploy/account.yaml");
 const RIGHTS: &str = include_str!("../../../deploy/rights.yaml");
 const PEOPLE: &str = include_str!("../../../deploy/people.yaml");
+const PAGE: &str = include_str!("../../../deploy/page.yaml");
 const CONTROLLER: &str = include_str!("../../../deploy/controller.yaml");
 
 /// Namespaces that a cluster has by itself; their labels are others' affair.
@@ -50,6 +51,10 @@ pub(super) struct Install {
     /// Controllers: one leads, the others stand by
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=9))]
     replicas: u8,
+    /// Whether the page is served; by default it is, but not with --watch-namespace: who a visitor is and what he may is
+    /// asked of the whole cluster
+    #[arg(long, value_name = "BOOL")]
+    page: Option<bool>,
 }
 
 impl Install {
@@ -73,6 +78,9 @@ impl Install {
         }
         all.extend(rights);
         all.extend(sheets(PEOPLE, "people.yaml")?);
+        if self.has_page() {
+            all.extend(sheets(PAGE, "page.yaml")?);
+        }
         all.extend(sheets(CONTROLLER, "controller.yaml")?);
         for sheet in &mut all {
             house(sheet.value(), &self.namespace);
@@ -92,6 +100,8 @@ impl Install {
         containers.for_each(|container: &mut Container| {
             container.image = Some(self.image.clone());
             container.args.get_or_insert_default().extend(self.arguments());
+            let ports = container.ports.get_or_insert_default();
+            ports.retain(|port| self.has_page() || port.name.as_deref() != Some("page"));
         });
     }
 
@@ -99,7 +109,12 @@ impl Install {
         let router = Some(format!("--router-image={}", self.router_image));
         let prometheus = self.prometheus.as_ref().map(|url| format!("--prometheus={url}"));
         let namespace = self.watch_namespace.as_ref().map(|name| format!("--watch-namespace={name}"));
-        [router, prometheus, namespace].into_iter().flatten().collect()
+        let page = self.has_page().then(|| "--page=0.0.0.0:9903".to_owned());
+        [router, prometheus, namespace, page].into_iter().flatten().collect()
+    }
+
+    fn has_page(&self) -> bool {
+        self.page.unwrap_or(self.watch_namespace.is_none())
     }
 }
 

@@ -1,5 +1,5 @@
 use clap::Parser;
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -63,6 +63,7 @@ fn every_object_is_what_its_kind_asks_for() {
                 "Role" => fits::<Role>(&object),
                 "RoleBinding" => fits::<RoleBinding>(&object),
                 "Deployment" => fits::<Deployment>(&object),
+                "Service" => fits::<Service>(&object),
                 "PodDisruptionBudget" => fits::<PodDisruptionBudget>(&object),
                 other => panic!("{other}"),
             }

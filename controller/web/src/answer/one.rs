@@ -175,7 +175,7 @@ fn tone(what: &str) -> &'static str {
     match what {
         "Aborted" => "bad",
         "Completed" | "Deployed" => "good",
-        "Held" | "Paused" | "Refused" | "Repaired" => "wait",
+        "Held" | "Gated" | "Frozen" | "Paused" | "Refused" | "Repaired" => "wait",
         _ => "plain",
     }
 }
@@ -185,9 +185,8 @@ fn weights(status: &RolloutStatus) -> Vec<(u64, i32)> {
     let of_canary = |decision: &DecisionRecord| {
         let at = time_of(decision.time.as_ref()?).0;
         match decision.what.as_str() {
-            "Started" | "Advanced" | "Promoted" | "Passed" | "Held" | "Paused" | "Resumed" => {
-                Some((at, decision.weight?))
-            }
+            "Started" | "Advanced" | "Promoted" | "Passed" | "Held" | "Gated" | "Frozen" | "Paused"
+            | "Resumed" => Some((at, decision.weight?)),
             "Aborted" | "Completed" | "Reverted" | "Superseded" | "Deployed" => Some((at, 0)),
             _ => None,
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use penstock_core::observation::{Order, OrderKind};
 use penstock_crds::DecisionRecord;
+use penstock_driver::kube::orders::annotation;
 use serde_json::Value;
 
 use super::Saved;
@@ -79,19 +80,6 @@ impl Sent {
 /// The value of an annotation.
 pub(super) fn noted<'a>(saved: &'a Saved, name: &str) -> Option<&'a str> {
     saved.rollout.metadata.annotations.as_ref()?.get(name).map(String::as_str)
-}
-
-/// The annotation that gives an order.
-pub(super) fn annotation(kind: &OrderKind) -> &'static str {
-    match kind {
-        OrderKind::Abort => "penstock.dev/abort",
-        OrderKind::Promote => "penstock.dev/promote",
-        OrderKind::PromoteFull => "penstock.dev/promote-full",
-        OrderKind::Pause => "penstock.dev/pause",
-        OrderKind::Resume => "penstock.dev/resume",
-        OrderKind::Retry => "penstock.dev/retry",
-        OrderKind::Undo(_) => "penstock.dev/undo",
-    }
 }
 
 /// The decision that an order leads to, if it is not refused.

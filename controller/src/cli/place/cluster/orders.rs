@@ -1,6 +1,5 @@
 //! Orders, written as annotations for the controller.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -8,15 +7,13 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Error};
 use penstock_core::observation::OrderKind;
-use serde_json::{Value, json};
+use penstock_driver::kube::orders::{ORDERED_BY as BY, annotation, give};
 use tokio::time::{sleep, timeout};
 
-use super::answer::{Fate, Sent, annotation, noted};
+use super::answer::{Fate, Sent, noted};
 use super::{Cluster, NotFound, Patience, Saved, Target, Told, Wish, in_time, trouble};
 use crate::cli::paint::clean;
 
-/// Annotation that says who gave the order beside it.
-const BY: &str = "penstock.dev/ordered-by";
 /// The name under which our fields are booked.
 pub(super) const MANAGER: &str = "penstock-cli";
 /// Longest reason, in bytes.
@@ -73,7 +70,8 @@ impl Cluster {
             refuse_twice(&present, &wish.kind)?;
             // An abort is never refused for the others' haste.
             let anyhow = attempt == TRIES && wish.kind == OrderKind::Abort;
-            let patch = Patch::Merge(patch(&present, wish, who, anyhow));
+            let metadata = &present.rollout.metadata;
+            let patch = Patch::Merge(give(metadata, &wish.kind, who, &wish.reason, anyhow));
             match in_time(&doing, api.patch(to.name(), &params, &patch)).await? {
                 Ok(_) => return Ok(Sent::new(wish.kind.clone(), who, &present)),
                 Err(Error::Api(status)) if status.code == 409 => {}
@@ -138,30 +136,4 @@ fn refuse_twice(present: &Saved, kind: &OrderKind) -> Result<()> {
         "the same order waits already, given{by}{why}, and no controller has taken it yet; to take it back: `kubectl \
          -n {namespace} annotate rollout {rollout} {name}-`"
     )
-}
-
-/// `anyhow`: whoever has written in between.
-fn patch(present: &Saved, wish: &Wish, who: &str, anyhow: bool) -> Value {
-    let annotations = BTreeMap::from([(annotation(&wish.kind), value(wish)), (BY, who.to_owned())]);
-    let mut metadata = json!({"annotations": annotations});
-    if !anyhow {
-        metadata["resourceVersion"] = json!(present.rollout.metadata.resource_version);
-    }
-    json!({"metadata": metadata})
-}
-
-/// What the annotation says: the reason; for an undo the revision, and the reason behind a colon.
-fn value(wish: &Wish) -> String {
-    match &wish.kind {
-        OrderKind::Undo(to) => {
-            let name = to.as_ref().map_or("", |revision| revision.as_str());
-            if wish.reason.is_empty() { name.to_owned() } else { format!("{name}: {}", wish.reason) }
-        }
-        OrderKind::Abort
-        | OrderKind::Promote
-        | OrderKind::PromoteFull
-        | OrderKind::Pause
-        | OrderKind::Resume
-        | OrderKind::Retry => wish.reason.clone(),
-    }
 }
