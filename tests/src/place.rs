@@ -56,7 +56,7 @@ impl Drop for Served {
 }
 
 impl Place {
-    /// Lets somebody in by a token. `rights`: namespaces that he may see, `edit/NAMESPACE` for orders, `*` for all.
+    /// Lets somebody in by a token. `rights`: namespaces that he may see, `*` for all of them, `edit/NAMESPACE` for orders.
     pub fn knows(&self, token: &str, name: &str, rights: &[&str]) {
         let person = Person { name: name.to_owned(), ..Person::default() };
         let rights = rights.iter().map(|right| (*right).to_owned()).collect();
@@ -152,7 +152,7 @@ impl View for Place {
         ready(Ok(match right {
             Right::See(None) => has("*"),
             Right::See(Some(namespace)) => has(namespace),
-            Right::Order(name) => has(&format!("edit/{}", name.namespace)),
+            Right::Order(name) => rights.contains(&format!("edit/{}", name.namespace)),
         }))
         .boxed()
     }
