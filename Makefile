@@ -34,7 +34,7 @@ sim: ## simulate SEEDS=n hostile worlds
 screenshots: ## the page of real releases in a real browser, as pictures for docs/
 	@tests/page/install
 	@cargo build --quiet -p penstock -p penstock-proxy -p penstock-tests --bins
-	@cargo run --quiet -p penstock-tests --bin penstock-screenshots -- docs
+	@cargo run --quiet -p penstock-tests --example screenshots -- docs
 
 .PHONY: cluster
 cluster: ## a shell beside a whole Kubernetes, gone when it is left (as root)

@@ -12,7 +12,7 @@ use crate::history::Histories;
 
 /// A place with Rollouts.
 pub trait View: Send + Sync + 'static {
-    /// What it is, for people: `folder /home/ada/shop`.
+    /// What it is, for people: `folder shop`.
     fn place(&self) -> String;
 
     /// Whether all that is there was read once.

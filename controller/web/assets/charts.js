@@ -136,7 +136,7 @@ class Chart {
       scales: { x: { time: true, range: (u, low, high) => [low, Math.max(high, Date.now() / 1000 - 1, low + 30)] }, y: { range: top } },
       series: [{}, line("--canary", "--canary-fill"), ...(two ? [line("--stable")] : [])],
       axes: [
-        { ...axis, size: 26, values: (u, all) => all.map((at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false, hour: "2-digit", minute: "2-digit", second: all.length > 1 && all[1] - all[0] < 60 ? "2-digit" : undefined })) },
+        { ...axis, size: 26, space: 76, values: (u, all) => all.map((at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false, hour: "2-digit", minute: "2-digit", second: all.length > 1 && all[1] - all[0] < 60 ? "2-digit" : undefined })) },
         { ...axis, size: 50, values: (u, all) => all.map((value) => (kind.unit === "/s" ? `${value}` : `${value} ${kind.unit}`)), space: 34 },
       ],
       hooks: {

@@ -51,7 +51,7 @@ export class List {
     const count = (kind) => data.counts[kind] ?? 0;
     document.title = `${count("person") ? `(${count("person")}) ` : ""}Releases – Penstock`;
     const counts = document.getElementById("counts");
-    const told = GROUPS.filter(([kind]) => count(kind)).map(([kind, title]) => h("span", { class: `count ${kind}` }, h("b", {}, String(count(kind))), ` ${title.toLowerCase()}`));
+    const told = GROUPS.filter(([kind]) => count(kind)).map(([kind, title]) => h("span", { class: `count ${kind}` }, h("b", {}, String(count(kind))), ` ${kind === "person" && count(kind) > 1 ? "need a person" : title.toLowerCase()}`));
     if (counts) replace(counts, told);
     if (!data.total) return replace(this.body, empty());
     if (!data.items.length) return replace(this.body, h("p", { class: "state" }, `None of ${data.total} releases has “${this.words()}” in its name, namespace or phase.`));

@@ -30,7 +30,8 @@ impl LocalView {
 
 impl View for LocalView {
     fn place(&self) -> String {
-        format!("folder {}", self.site.home.dir().display())
+        let dir = self.site.home.dir();
+        format!("folder {}", dir.file_name().unwrap_or(dir.as_os_str()).display())
     }
 
     fn is_ready(&self) -> bool {
