@@ -32,7 +32,7 @@ const HEAD_BYTES: usize = 32 << 10;
 const LONGEST: Duration = Duration::from_secs(900);
 /// What a client hears when there are too many.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\nconnection: close\r\ncontent-type: text/plain\r\n\
-    content-length: 58\r\n\r\ntoo many connections to this page: try again in 2 seconds\r\n";
+    content-length: 59\r\n\r\ntoo many connections to this page: try again in 2 seconds\r\n";
 
 /// What is served, and to whom.
 pub struct Page {
