@@ -101,8 +101,8 @@ struct Run {
     /// Most requests in flight for one Rollout; above it, 503 with Retry-After.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     max_in_flight: u64,
-    /// Most connections of clients; further ones get 503 with Retry-After, with HTTP/2 a GOAWAY. Fewer where the limit of
-    /// open files is lower: each takes two.
+    /// Most connections of clients; further ones get 503 with Retry-After, with HTTP/2 a GOAWAY. Fewer where fewer
+    /// files may be open: a quarter of these is left to connections to endpoints.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     max_connections: u32,
     /// How long a client may take to send the head of a request, and to begin the next one.

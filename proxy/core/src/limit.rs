@@ -49,15 +49,15 @@ pub struct Places {
 }
 
 impl Places {
-    /// At most `wanted` connections, and fewer where only so many files may be open: each connection takes two, its own
-    /// and that to an endpoint. One is served however few there are.
+    /// At most `wanted` connections, and fewer where only so many files may be open: each takes one, and a quarter is left
+    /// to connections to endpoints, without which a request is refused. One is served however few there are.
     pub fn within(wanted: usize, files: Option<u64>) -> Places {
         let Some(files) = files else {
             return Places { served: wanted.max(1), turned_away: at_most(MAX_TURNED_AWAY) };
         };
         let turned_away = (files / 16).clamp(1, MAX_TURNED_AWAY);
-        let pairs = files.saturating_sub(OWN_FILES + turned_away) / 2;
-        Places { served: wanted.min(at_most(pairs)).max(1), turned_away: at_most(turned_away) }
+        let rest = files.saturating_sub(OWN_FILES + turned_away);
+        Places { served: wanted.min(at_most(rest - rest / 4)).max(1), turned_away: at_most(turned_away) }
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
     fn places_are_as_many_as_files_allow() {
         assert_eq!(Places::within(100, None), Places { served: 100, turned_away: 256 });
         assert_eq!(Places::within(100_000, Some(1_000_000)).served, 100_000);
-        assert_eq!(Places::within(100_000, Some(1024)), Places { served: 448, turned_away: 64 });
+        assert_eq!(Places::within(100_000, Some(1024)), Places { served: 672, turned_away: 64 });
         assert_eq!(Places::within(100, Some(10)), Places { served: 1, turned_away: 1 });
         assert_eq!(Places::within(0, None).served, 1);
     }
