@@ -16,7 +16,7 @@ use crate::server::Server;
 use crate::{port, wait_until};
 
 /// How long a page may take to show something.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Key codes as WebDriver writes them.
 pub mod key {

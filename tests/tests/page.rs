@@ -240,7 +240,9 @@ async fn who_has_no_right_is_told_what_to_do() {
     browser.go(&format!("{page}/r/shop/gone")).await.unwrap();
     browser.shows("#state", "there is no Rollout shop/gone").await.unwrap();
     browser.click("#leave").await.unwrap();
+    browser.until("it asks again", "return document.activeElement.id === 'token'").await.unwrap();
     browser.types(&format!("token-of-eve{}", key::ENTER)).await.unwrap();
+    browser.shows("#state", "there is no Rollout shop/gone").await.unwrap();
     browser.go(&format!("{page}/")).await.unwrap();
     browser.shows("#group-rest", "checkout").await.unwrap();
     browser.go(&format!("{page}/r/other/cart")).await.unwrap();
