@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use penstock_core::decision::What;
 use penstock_core::strategy::{Check, Strategy};
 
 use crate::freeze::Freeze;
+use crate::refusal::Refusal;
 
 /// What the driver needs of a Rollout beside its strategy.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +30,8 @@ pub struct Facts {
     pub gates: BTreeMap<usize, Webhook>,
     /// When nothing is promoted.
     pub freezes: Vec<Freeze>,
+    /// Who is told of decisions, beside those who are told of all Rollouts.
+    pub receivers: Vec<Receiver>,
     /// The header that marks requests for the canary.
     pub marks: Option<HeaderMatch>,
     /// What makes requests stick to a revision.
@@ -93,14 +97,69 @@ pub struct Prometheus {
 /// A webhook, and what it takes to call it. Objects that are named are of the Rollout's own namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
-    /// Its address: `http://` or `https://` with a host, without user and password.
-    pub url: String,
+    /// Where it is.
+    pub address: Address,
     /// A call without an answer after so long has none: above 0, at most 30 seconds.
     pub timeout: Duration,
     /// Where the secret stands with which calls are signed; `None`: they are not.
     pub secret: Option<KeyRef>,
     /// Who alone may have signed its certificate; `None`: whom the system trusts.
     pub ca: Option<Ca>,
+}
+
+/// The address of a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// `http://` or `https://` with a host, without user and password.
+    Plain(String),
+    /// It stands in this key of a Secret.
+    Secret(KeyRef),
+}
+
+/// Who is told of decisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receiver {
+    /// Its name.
+    pub name: String,
+    /// What it understands.
+    pub kind: ReceiverKind,
+    /// Where it is.
+    pub webhook: Webhook,
+    /// What it is told of.
+    pub events: Vec<What>,
+    /// The text of a message, with placeholders; `None`: the usual one.
+    pub template: Option<String>,
+}
+
+/// What a receiver understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceiverKind {
+    /// Slack.
+    Slack,
+    /// Microsoft Teams.
+    Teams,
+    /// CloudEvents.
+    Webhook,
+}
+
+impl ReceiverKind {
+    /// Its word in a spec.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ReceiverKind::Slack => "slack",
+            ReceiverKind::Teams => "teams",
+            ReceiverKind::Webhook => "webhook",
+        }
+    }
+}
+
+impl Receiver {
+    /// A receiver as it is written for all Rollouts: a YAML text with the fields of `spec.notify`.
+    ///
+    /// Errors: all that is wrong with it.
+    pub fn read(text: &str) -> Result<Receiver, Vec<Refusal>> {
+        crate::admit::receiver_of(text)
+    }
 }
 
 /// As whom a Prometheus server is asked.

@@ -20,7 +20,10 @@ pub mod words;
 
 pub use admit::{Admitted, admit, admit_value, clashes, inspect};
 pub use document::{Document, MAX_BYTES, Place, ReadError, read};
-pub use facts::{Auth, Ca, Facts, HeaderMatch, KeyRef, Prometheus, Service, Source, Sticky, Webhook};
+pub use facts::{
+    Address, Auth, Ca, Facts, HeaderMatch, KeyRef, Prometheus, Receiver, ReceiverKind, Service, Source,
+    Sticky, Webhook,
+};
 pub use freeze::{Freeze, frozen};
 pub use refusal::Refusal;
 pub use report::{Account, Trouble, barred, refused, report};

@@ -13,8 +13,8 @@ use penstock_core::time::Time;
 use penstock_core::verdict::{self, Finding};
 
 use crate::status::{
-    Columns, DecisionRecord, Measurement, Phase, RevisionStatus, Role, RolloutStatus, SplitStatus, Verdict,
-    stamp,
+    Columns, DecisionRecord, Measurement, NotificationStatus, Phase, RevisionStatus, Role, RolloutStatus,
+    SplitStatus, Verdict, stamp,
 };
 use standing::Standing;
 
@@ -33,6 +33,8 @@ pub struct Account<'a> {
     pub seen: &'a Observation,
     /// What the metrics say.
     pub findings: &'a [Finding],
+    /// How it stands with those who are told.
+    pub notifications: &'a [NotificationStatus],
     /// What is in the way beside that, the most important first.
     pub troubles: &'a [Trouble],
     /// Why the spec as it stands is refused, while an earlier one is worked on.
@@ -77,6 +79,7 @@ pub fn report(account: Account<'_>, before: &RolloutStatus) -> RolloutStatus {
         measurements: measurements(account, before),
         decisions: state.decisions.iter().map(DecisionRecord::from).collect(),
         revisions,
+        notifications: account.notifications.to_vec(),
         worked_on: None,
         machine: serde_json::to_value(state).ok(),
     };

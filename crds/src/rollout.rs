@@ -97,6 +97,11 @@ pub struct RolloutSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20))]
     pub freeze: Option<Vec<FreezeSpec>>,
+    /// Who is told of what becomes of a release. No release waits for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 10))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub notify: Option<Vec<NotifySpec>>,
     /// A pod counts only when it has been ready for so many seconds without a break. 0 when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0), extend("default" = 0))]

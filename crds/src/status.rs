@@ -74,6 +74,10 @@ pub struct RolloutStatus {
     /// The revisions that exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revisions: Vec<RevisionStatus>,
+    /// How it stands with those who are told of decisions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["receiver".into()]))]
+    pub notifications: Vec<NotificationStatus>,
     /// While the spec is refused: the one before, which is worked on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "opaque")]
@@ -82,6 +86,27 @@ pub struct RolloutStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "opaque")]
     pub machine: Option<Value>,
+}
+
+/// How it stands with one receiver of notifications.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NotificationStatus {
+    /// Its name.
+    pub receiver: String,
+    /// The number of the decision up to which all is done: later ones are told, or told again, under the same id.
+    #[serde(default)]
+    pub done: i64,
+    /// How many it has not been told of, since it could not be reached for too long.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost: i64,
+    /// Why the last one could not be delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// Most decisions that a status keeps.
@@ -260,7 +285,7 @@ impl From<&Decision> for DecisionRecord {
 }
 
 /// The word of a decision.
-fn word(what: What) -> &'static str {
+pub(crate) fn word(what: What) -> &'static str {
     match what {
         What::Deployed => "Deployed",
         What::Started => "Started",

@@ -126,6 +126,7 @@ mod tests {
         ];
         let told = all.map(|what| {
             let decision = Decision {
+                number: 1,
                 at: Time(0),
                 what,
                 why: "because\nof it".to_owned(),

@@ -25,9 +25,10 @@ fn told(admitted: &Admitted) -> String {
     let min_ready = admitted.facts.min_ready_seconds;
     let labels = selector.match_labels.as_ref();
     format!(
-        "{:#?}\n{namespace}/{name} {service:?}\n{labels:?}\n{source:?}\n{marks:?}\n{sticky:?}\n{timeout:?}\n{gates:?}\n{} freezes\nready for {min_ready} s\nwarnings: {:?}",
+        "{:#?}\n{namespace}/{name} {service:?}\n{labels:?}\n{source:?}\n{marks:?}\n{sticky:?}\n{timeout:?}\n{gates:?}\n{} freezes\n{:#?}\nready for {min_ready} s\nwarnings: {:?}",
         admitted.strategy,
         admitted.facts.freezes.len(),
+        admitted.facts.receivers,
         admitted.warnings
     )
 }
@@ -45,6 +46,23 @@ fn the_full_example_keeps_what_it_says() {
     assert_eq!(admit(&rollout).unwrap(), admitted, "typed and untyped admission agree");
     let again = serde_json::to_value(&rollout).unwrap();
     assert_eq!(again["spec"], document.value["spec"], "nothing is lost");
+}
+
+/// Every Rollout in a document is one that would be taken.
+#[test]
+fn the_rollouts_in_the_documents_are_well() {
+    for name in ["gates.md", "notifications.md"] {
+        let text = fs::read_to_string(here("../docs").join(name)).unwrap();
+        let blocks: Vec<&str> =
+            text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(!blocks.is_empty(), "{name}");
+        for block in blocks {
+            for document in read(block.as_bytes(), name) {
+                let (_, admitted) = document.unwrap().rollout().unwrap();
+                assert!(admitted.warnings.is_empty(), "{name}: {:?}", admitted.warnings);
+            }
+        }
+    }
 }
 
 #[test]

@@ -44,6 +44,10 @@ fn gate(webhook: Value) -> (String, Value) {
     steps(json!([{"gate": {"webhook": webhook}}]))
 }
 
+fn notify(receiver: Value) -> (String, Value) {
+    spec("notify", json!([receiver]))
+}
+
 fn freeze(schedule: &str, zone: &str, duration: &str) -> (String, Value) {
     spec("freeze", json!([{"schedule": schedule, "timeZone": zone, "duration": duration}]))
 }
@@ -116,6 +120,37 @@ fn table() -> Vec<(&'static str, (String, Value))> {
             "a gate that is asked all the time",
             steps(
                 json!([{"gate": {"webhook": {"url": "http://ci"}, "interval": "1ms", "timeoutSeconds": 0}}]),
+            ),
+        ),
+        (
+            "a gate with two addresses",
+            gate(json!({"url": "http://ci", "urlSecret": {"name": "a", "key": "b"}})),
+        ),
+        ("a receiver of no kind", notify(json!({"name": "a"}))),
+        (
+            "a receiver of two kinds",
+            notify(json!({"name": "a", "slack": {"url": "http://s"}, "teams": {"url": "http://t"}})),
+        ),
+        ("a receiver without a name", notify(json!({"slack": {"url": "http://s"}}))),
+        ("a receiver without an address", notify(json!({"name": "a", "slack": {}}))),
+        (
+            "a receiver of unknown events",
+            notify(json!({"name": "a", "slack": {"url": "http://s"}, "events": ["aborted", "Nothing"]})),
+        ),
+        (
+            "a receiver with a misspelt placeholder",
+            notify(json!({"name": "a", "slack": {"url": "http://s"}, "template": "{{wy}}"})),
+        ),
+        (
+            "a receiver with half a placeholder",
+            notify(json!({"name": "a", "slack": {"url": "http://s"}, "template": "{{why"})),
+        ),
+        ("a receiver that is an address", spec("notify", json!(["http://s"]))),
+        (
+            "two receivers of one name",
+            spec(
+                "notify",
+                json!([{"name": "a", "slack": {"url": "http://s"}}, {"name": "a", "teams": {"url": "http://t"}}]),
             ),
         ),
         ("a freeze without anything", spec("freeze", json!([{}]))),

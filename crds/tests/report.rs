@@ -92,6 +92,7 @@ impl Scene {
 
     fn told(&self) -> RolloutStatus {
         let account = Account {
+            notifications: &[],
             generation: 4,
             selector: "app=checkout",
             strategy: &self.strategy,

@@ -35,6 +35,9 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
+    /// Counts the decisions of one Rollout, from 1 on; 0 for those of a version that did not count.
+    #[serde(default)]
+    pub number: u64,
     /// When.
     pub at: Time,
     /// What.

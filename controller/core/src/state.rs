@@ -35,6 +35,8 @@ pub struct State {
     pub history: Vec<Revision>,
     /// The last orders that were handled, by their ids, the latest last.
     pub handled: Vec<String>,
+    /// How many decisions there have been.
+    pub decided: u64,
     /// The last decisions, the latest last.
     pub decisions: Vec<Decision>,
     /// What the metrics said when the last release ended.

@@ -1,6 +1,7 @@
 //! From a Rollout as it is written to what the rollout machine works with: all defaults and all refusals.
 
 mod analysis;
+mod notify;
 mod outside;
 mod pods;
 mod room;
@@ -8,6 +9,7 @@ mod source;
 mod steps;
 mod strategy;
 
+pub(crate) use notify::receiver_of;
 pub(crate) use outside::freeze;
 
 use std::collections::BTreeMap;
@@ -134,6 +136,7 @@ fn admit_typed(rollout: &Rollout, refusals: &mut Refusals) -> Option<Admitted> {
     let (service, timeout) = (pods::service(spec, refusals), strategy::timeout(spec, refusals));
     let (way, room) = (strategy::admit(spec, refusals), room::admit(spec, refusals));
     let analysis = analysis::admit(spec.analysis.as_ref(), refusals);
+    let receivers = notify::receivers(spec.notify.as_ref(), refusals);
     let freezes = outside::freezes(spec.freeze.as_ref(), refusals);
     let (pods, way, room, (source, analysis)) = (pods?, way?, room?, analysis?);
     let strategy = Strategy {
@@ -159,6 +162,7 @@ fn admit_typed(rollout: &Rollout, refusals: &mut Refusals) -> Option<Admitted> {
         source,
         gates: way.gates,
         freezes: freezes?,
+        receivers: receivers?,
         marks,
         sticky,
         timeout,

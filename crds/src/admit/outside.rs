@@ -12,7 +12,7 @@ use penstock_core::strategy::Gate;
 
 use super::source::{admit_ca, admit_key, refuse_unless};
 use super::within;
-use crate::facts::Webhook;
+use crate::facts::{Address, Webhook};
 use crate::freeze::Freeze;
 use crate::refusal::Refusals;
 use crate::rollout::{FreezeSpec, GateSpec, StepSpec, WebhookSpec};
@@ -56,8 +56,15 @@ pub(super) fn gates(
     all.into_iter().collect()
 }
 
-fn webhook(path: &str, spec: &WebhookSpec, refusals: &mut Refusals) -> Option<Webhook> {
-    let url = url(&format!("{path}.url"), spec.url.as_deref(), refusals);
+pub(super) fn webhook(path: &str, spec: &WebhookSpec, refusals: &mut Refusals) -> Option<Webhook> {
+    let address = match (&spec.url, &spec.url_secret) {
+        (Some(_), Some(_)) => {
+            refusals.add(path, "two addresses", "remove one of url and urlSecret");
+            None
+        }
+        (None, Some(key)) => admit_key(&format!("{path}.urlSecret"), key, refusals).map(Address::Secret),
+        (url, None) => address(&format!("{path}.url"), url.as_deref(), refusals).map(Address::Plain),
+    };
     let words = ("outside 1ms to 30s", "write a duration between them, for instance 10s");
     let timeout = time(&format!("{path}.timeout"), spec.timeout.as_ref(), TIMEOUTS, words, refusals);
     let secret = match &spec.secret {
@@ -65,14 +72,15 @@ fn webhook(path: &str, spec: &WebhookSpec, refusals: &mut Refusals) -> Option<We
         Some(key) => admit_key(&format!("{path}.secret"), key, refusals).map(Some),
     };
     let ca = admit_ca(path, spec.ca_secret.as_ref(), spec.ca_config_map.as_ref(), refusals);
-    let url = url?;
-    let secure = url.starts_with("https://") || ca.as_ref().is_none_or(Option::is_none);
+    let address = address?;
+    let open = matches!(&address, Address::Plain(url) if !url.starts_with("https://"));
+    let secure = !open || ca.as_ref().is_none_or(Option::is_none);
     let remedy = "write an address that begins with https://, or remove the CA";
     refuse_unless(secure, path, "a CA, and an address without https", remedy, refusals)?;
-    Some(Webhook { url, timeout: timeout?, secret: secret?, ca: ca? })
+    Some(Webhook { address, timeout: timeout?, secret: secret?, ca: ca? })
 }
 
-fn url(path: &str, url: Option<&str>, refusals: &mut Refusals) -> Option<String> {
+fn address(path: &str, url: Option<&str>, refusals: &mut Refusals) -> Option<String> {
     let remedy = "write an address such as https://ci.example.com/gate";
     let Some(url) = url else {
         refusals.add(path, "missing", remedy);

@@ -77,8 +77,24 @@ impl Standing {
         ];
         let (reason, message) = (self.reason, self.message.as_str());
         let each = |(kind, holds)| Spoken { kind, holds, reason, message };
-        all.map(|c| each(c).condition(account.generation, account.now, before)).into()
+        let mut conditions: Vec<Condition> =
+            all.map(|c| each(c).condition(account.generation, account.now, before)).into();
+        conditions.extend(notified(account, before));
+        conditions
     }
+}
+
+/// Whether those are told who want to be. Nothing of a release depends on it.
+fn notified(account: Account<'_>, before: &RolloutStatus) -> Option<Condition> {
+    if account.notifications.is_empty() {
+        return None;
+    }
+    let failing = account.notifications.iter().filter_map(|n| Some((n, n.failure.as_ref()?)));
+    let told: Vec<String> = failing.map(|(n, why)| format!("{}: {why}", n.receiver)).collect();
+    let message: String = told.join("; ").chars().take(LONGEST).collect();
+    let (holds, reason) = (told.is_empty(), if told.is_empty() { "Delivered" } else { "DeliveryFailed" });
+    let spoken = Spoken { kind: "Notified", holds, reason, message: &message };
+    Some(spoken.condition(account.generation, account.now, before))
 }
 
 /// A Rollout that nobody tends.

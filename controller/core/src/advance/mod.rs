@@ -190,7 +190,9 @@ impl Turn<'_> {
     fn decide(&mut self, what: What, revision: Option<Revision>, who: &str, why: impl Into<String>) {
         let weight = revision.as_ref().map(|r| self.state.split.weight(r));
         let (at, who, why) = (self.now, who.to_owned(), why.into());
-        self.decisions.push(Decision { at, what, why, who, revision, weight, order: None });
+        self.state.decided = self.state.decided.saturating_add(1);
+        let number = self.state.decided;
+        self.decisions.push(Decision { number, at, what, why, who, revision, weight, order: None });
     }
 }
 
