@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use penstock_core::gate::{GateAnswer, GateName, GateQuestion, GateWord};
-use penstock_crds::Webhook;
+use penstock_crds::{Address, Webhook};
 use penstock_signals::RolloutName;
 use penstock_signals::gate::{self, MAX_ANSWER};
 use tokio::task::JoinHandle;
@@ -76,7 +76,10 @@ pub async fn ask(
         let word = GateWord::Unknown("the step has no webhook any more".to_owned());
         return GateAnswer { asked, gate: "of an earlier spec".to_owned(), word };
     };
-    let gate = host(&webhook.url);
+    let gate = match &webhook.address {
+        Address::Plain(url) => host(url),
+        Address::Secret(key) => format!("of the Secret {}", key.name),
+    };
     let word = async {
         let target = Target::of(&webhook, &keys).await?;
         let at = now();

@@ -1,4 +1,5 @@
-//! Metric sources and gates: turns questions into requests and answers into samples and words, one file per source.
+//! What is said to others, and what they say: turns questions to metric sources and gates into requests and answers
+//! into samples and words, and decisions into notices, one file for each.
 //!
 //! This crate never does I/O and never reads a clock. What a source did not say plainly is [`NoData`], with a
 //! reason for a person; nothing is guessed. Half an answer names the proxies that are missing in it.
@@ -7,6 +8,7 @@
 
 mod counts;
 pub mod gate;
+pub mod notice;
 pub mod prometheus;
 pub mod proxy;
 pub mod signature;

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use penstock_crds::Freeze;
 use penstock_driver::kube::{Options, run};
 
 use super::Exit;
-use super::local::{freeze, interrupted, start_log};
+use super::local::{interrupted, start_log};
+use super::outside::OutsideArgs;
 use super::place::Where;
 use crate::page;
 
@@ -49,10 +49,8 @@ pub(super) struct Controller {
     /// The Prometheus that judges Rollouts that name no source; the routers themselves when left out
     #[arg(long, value_name = "URL", env = "PENSTOCK_PROMETHEUS")]
     prometheus: Option<String>,
-    /// A time in which nothing is promoted, of whatever Rollout: '{schedule: "0 18 * * 5", timeZone: Europe/Berlin, duration:
-    /// 62h, reason: weekend}'. May be given several times
-    #[arg(long, value_name = "FREEZE", value_parser = freeze)]
-    freeze: Vec<Freeze>,
+    #[command(flatten)]
+    outside: OutsideArgs,
     /// Where to serve /metrics, /healthz and /readyz
     #[arg(long, value_name = "ADDRESS", env = "PENSTOCK_METRICS", default_value = "0.0.0.0:9902")]
     metrics: SocketAddr,
@@ -73,7 +71,7 @@ impl Controller {
             router_image: self.router_image,
             router_replicas: self.router_replicas,
             prometheus: self.prometheus,
-            freezes: self.freeze,
+            outside: self.outside.into(),
             metrics: self.metrics,
             page: self.page.is_some(),
         };

@@ -7,12 +7,12 @@ use std::sync::Mutex;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use penstock_crds::Freeze;
 use penstock_driver::local::run::{Options, run};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::Exit;
+use super::outside::OutsideArgs;
 use super::place::{NotFound, Where};
 use crate::page;
 
@@ -36,10 +36,8 @@ pub(super) struct Local {
     /// Leave pods and proxy running at the end; the next `penstock local` adopts them
     #[arg(long)]
     keep: bool,
-    /// A time in which nothing is promoted, of whatever Rollout: '{schedule: "0 18 * * 5", timeZone: Europe/Berlin, duration:
-    /// 62h, reason: weekend}'. May be given several times
-    #[arg(long, value_name = "FREEZE", value_parser = freeze)]
-    freeze: Vec<Freeze>,
+    #[command(flatten)]
+    outside: OutsideArgs,
     /// Where to serve the page: PORT, ADDRESS:PORT or off; 127.0.0.1:9903 when left out, or a free port
     #[arg(long, value_name = "PLACE", value_parser = page::place)]
     page: Option<page::Place>,
@@ -57,7 +55,7 @@ impl Local {
             .enable_all()
             .build()
             .context("start the runtime")?;
-        let options = Options { dir, keep: self.keep, freezes: self.freeze };
+        let options = Options { dir, keep: self.keep, outside: self.outside.into() };
         runtime.block_on(async {
             let listener = page::listen(self.page).await?;
             if let Some(listener) = &listener {
@@ -67,14 +65,6 @@ impl Local {
         })?;
         Ok(Exit::Good)
     }
-}
-
-/// A freeze as it is written on a command line.
-pub(super) fn freeze(text: &str) -> Result<Freeze, String> {
-    let said = |refusals: Vec<penstock_crds::Refusal>| {
-        refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-    };
-    Freeze::read(text).map_err(said)
 }
 
 /// Logs go to stderr, with colours on a terminal only.

@@ -8,6 +8,7 @@ mod get;
 mod install;
 pub(crate) mod local;
 mod order;
+mod outside;
 pub(crate) mod paint;
 pub(crate) mod place;
 mod show;

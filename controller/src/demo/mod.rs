@@ -19,6 +19,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use penstock_driver::local::run::{Options, run};
 use penstock_driver::local::view::LocalView;
+use penstock_driver::outside::Outside;
 use tempfile::TempDir;
 
 use crate::cli::Exit;
@@ -77,7 +78,7 @@ impl Demo {
 
     async fn play(&self, dir: &Path) -> Result<Exit> {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let options = Options { dir: dir.to_owned(), keep: false, freezes: Vec::new() };
+        let options = Options { dir: dir.to_owned(), keep: false, outside: Outside::default() };
         let listener = page::listen(self.page).await?;
         let shown = listener.as_ref().map(page::address).transpose()?;
         let beside = |view: Arc<LocalView>| page::of_folder(listener, view);

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use penstock_core::time::Time;
-use penstock_crds::{Ca, KeyRef, Webhook};
+use penstock_crds::{Address, Ca, KeyRef, Webhook};
 use penstock_signals::signature::{ID, SIGNATURE, SigningSecret, TIMESTAMP};
 use reqwest::header::{CONTENT_TYPE, USER_AGENT};
 use reqwest::{Certificate, Client, Url};
@@ -61,7 +61,12 @@ impl fmt::Debug for Target {
 impl Target {
     /// Reads what a webhook names. Errors: what is missing, and what to do.
     pub(crate) async fn of(webhook: &Webhook, keys: &impl Keys) -> Result<Target, String> {
-        let url = Url::parse(&webhook.url).map_err(|error| format!("its address can't be used: {error}"))?;
+        let text = match &webhook.address {
+            Address::Plain(url) => url.clone(),
+            Address::Secret(key) => String::from_utf8(keys.secret(key).await?).unwrap_or_default(),
+        };
+        let url = Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let url = url.ok_or("its address begins neither with http:// nor with https://, or is none")?;
         let secret = match &webhook.secret {
             None => None,
             Some(key) => {

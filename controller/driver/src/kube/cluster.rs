@@ -25,6 +25,7 @@ use super::wakers::Wakers;
 use super::watches::Outages;
 use crate::ask::hook::Hooks;
 use crate::ask::proxies::Proxies;
+use crate::post::{Post, Tallies};
 
 /// The value of the label of routers.
 pub(super) const ROUTER: &str = "router";
@@ -55,6 +56,8 @@ pub(super) struct Cluster {
     pub(super) scrape: Proxies,
     /// Calls webhooks.
     pub(super) hooks: Hooks,
+    /// Tells of decisions.
+    pub(super) post: Arc<Post>,
     pub(super) metrics: Metrics,
     pub(super) story: Story,
     pub(super) wakers: Wakers,
@@ -73,7 +76,10 @@ impl Cluster {
         hooks: Hooks,
         story: Story,
     ) -> Cluster {
+        let tallies = Tallies::default();
+        let page = options.outside.page.clone();
         Cluster {
+            post: Arc::new(Post::new(hooks.clone(), page.as_deref(), tallies.clone())),
             client,
             options,
             rollouts: Rollouts::default(),
@@ -88,7 +94,7 @@ impl Cluster {
             status,
             scrape,
             hooks,
-            metrics: Metrics::new(),
+            metrics: Metrics::new(tallies),
             story,
             wakers: Wakers::default(),
             standing_back: Mutex::default(),

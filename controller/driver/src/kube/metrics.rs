@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::call::Kind;
+use crate::post::Tallies;
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -37,7 +38,7 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new() -> Metrics {
+    pub(super) fn new(notices: Tallies) -> Metrics {
         let mut registry = Registry::with_prefix("penstock_controller");
         let histogram = || Histogram::new(EDGES);
         let metrics = Metrics {
@@ -83,7 +84,13 @@ impl Metrics {
         registry.register("watch_errors", "Watches that broke off and were begun anew", watches.clone());
         registry.register("decisions", "Decisions by kind", decisions.clone());
         registry.register("rollouts_active", "Rollouts that are looked at again and again", active.clone());
+        registry.register("notices", "Notices of decisions by kind of receiver and result", notices.clone());
         registry.register("leader", "Whether this controller leads", leader.clone());
+        for kind in ["slack", "teams", "webhook"] {
+            for result in ["delivered", "failed", "lost"] {
+                drop(notices.get_or_create(&vec![("kind", kind.to_owned()), ("result", result.to_owned())]));
+            }
+        }
         // Every kind of failure is there from the beginning: a first one is a rise, too.
         for kind in [
             Kind::Conflict,
@@ -180,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_rollout_has_one_phase_and_leaves_no_series_behind() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(Tallies::default());
         let key = RolloutName { namespace: "shop".into(), name: "checkout".into() };
         metrics.stands(&key, Phase::Progressing, 25);
         metrics.stands(&key, Phase::Aborted, 0);

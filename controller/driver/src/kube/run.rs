@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use kube::Api;
 use kube::runtime::watcher;
-use penstock_crds::Freeze;
 use penstock_proxy_api::object;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -27,6 +26,7 @@ use crate::ask::SourceError;
 use crate::ask::hook::Hooks;
 use crate::ask::proxies::Proxies;
 use crate::history::record;
+use crate::outside::Outside;
 
 /// A router says how it is in this time, or not at all.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
@@ -58,8 +58,8 @@ pub struct Options {
     pub router_replicas: u32,
     /// Address of the Prometheus that judges Rollouts that name no source; the routers themselves when left out.
     pub prometheus: Option<String>,
-    /// When nothing is promoted, of whatever Rollout.
-    pub freezes: Vec<Freeze>,
+    /// What holds for all Rollouts.
+    pub outside: Outside,
     /// Where metrics and health are served.
     pub metrics: SocketAddr,
     /// Whether somebody looks: releases are measured for people, and a view is handed out.
@@ -227,6 +227,7 @@ async fn lead(cluster: &Arc<Cluster>, candidate: &Candidate) {
         }
         // Whatever was under way is stopped where it is: every action is safe if carried out in part.
         tended.abort_all();
+        cluster.post.stop();
         cluster.wakers.lead(false);
         cluster.metrics.leads(false);
     }

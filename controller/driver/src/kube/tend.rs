@@ -189,6 +189,7 @@ impl Life {
         if self.world.take().is_some() {
             tracing::info!(rollout = %self.key, "deleted");
         }
+        self.cluster.post.forget(&self.key);
         give_back_of(&self.cluster, &self.key).await;
         self.cluster.release(&self.key);
         self.cluster.metrics.forget(&self.key);

@@ -38,6 +38,7 @@ use super::{orders, replicas, sources};
 use crate::clock::now;
 use crate::gates::{self, Gates};
 use crate::ports::{ActError, Record, SaveError, World};
+use crate::post::{Recipient, Ring, recipients};
 use crate::served;
 
 /// What stands around a Rollout is looked at no more often.
@@ -73,6 +74,8 @@ pub(super) struct KubeWorld {
     asked: Option<JoinHandle<()>>,
     answers: Arc<Mutex<Vec<Answer>>>,
     gates: Gates,
+    /// How many decisions there were when it was saved last.
+    decided: u64,
     furnishing: Option<JoinHandle<Vec<Trouble>>>,
     furnished: Vec<Trouble>,
     furnished_at: Option<Instant>,
@@ -113,6 +116,7 @@ impl KubeWorld {
             asked: None,
             answers: Arc::default(),
             gates: Gates::default(),
+            decided: state.decided,
             furnishing: None,
             furnished: Vec::new(),
             furnished_at: None,
@@ -154,7 +158,9 @@ impl KubeWorld {
         let before = std::mem::replace(&mut self.saved, plain(&status));
         self.status = status;
         let changed = before.get("machine") != self.saved.get("machine");
-        changed.then(|| remembered(&self.status))
+        let state = remembered(&self.status);
+        self.decided = state.decided;
+        changed.then_some(state)
     }
 
     /// What is remembered as it is saved.
@@ -476,6 +482,7 @@ impl KubeWorld {
             state: record.state,
             seen: record.seen,
             findings: &findings,
+            notifications: &self.cluster.post.standing(&self.key),
             troubles: &troubles,
             problem: self.problem.as_deref(),
             now: record.now,
@@ -583,14 +590,22 @@ impl World for KubeWorld {
             proxies: Some(proxies),
             answers,
             gate: self.gates.take(),
-            frozen: frozen(self.facts().freezes.iter().chain(&self.cluster.options.freezes), now()),
+            frozen: frozen(self.facts().freezes.iter().chain(&self.cluster.options.outside.freezes), now()),
             orders: orders::waiting(&self.rollout.metadata),
         }
     }
 
     async fn save(&mut self, record: Record<'_>) -> Result<(), SaveError> {
+        let recipients = self.recipients();
+        let receivers = recipients.iter().map(|recipient| &recipient.receiver);
+        self.cluster.post.begin(&self.key, receivers, &self.status.notifications, self.decided);
         let status = self.report(record);
-        self.put(status).await
+        self.put(status).await?;
+        self.decided = record.state.decided;
+        let (cluster, key) = (Arc::clone(&self.cluster), self.key.clone());
+        let ring: Ring = Arc::new(move || cluster.wakers.wake(key.clone()));
+        self.cluster.post.offer(&self.key, recipients, &record.state.decisions, &ring);
+        Ok(())
     }
 
     async fn act(&mut self, action: &Action) -> Result<(), ActError> {
@@ -643,6 +658,13 @@ impl World for KubeWorld {
 }
 
 impl KubeWorld {
+    /// Who is told of its decisions.
+    fn recipients(&self) -> Vec<Recipient<sources::Sources>> {
+        let options = &self.cluster.options;
+        let common = sources::Sources::new(Arc::clone(&self.cluster), options.own_namespace.clone());
+        recipients(&self.facts().receivers, &self.numbers, &options.outside.receivers, &common)
+    }
+
     /// After a turn: what is not its business, and must not hold it up.
     pub(super) async fn tidy(&mut self) {
         self.put_shape_right().await;

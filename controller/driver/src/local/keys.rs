@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use penstock_crds::KeyRef;
 
-use super::home::{Home, Key};
+use super::home::Home;
 use crate::ask::hook::Keys;
 
 /// Longest secret, in bytes: as long as a whole Secret may be.
 const LONGEST: u64 = 1 << 20;
 
-/// The secrets of one Rollout: those of its namespace.
+/// The secrets of one namespace.
 #[derive(Clone, Debug)]
 pub(super) struct LocalKeys {
     folder: PathBuf,
@@ -19,8 +19,8 @@ pub(super) struct LocalKeys {
 }
 
 impl LocalKeys {
-    pub(super) fn new(home: &Home, key: &Key) -> LocalKeys {
-        let namespace = key.namespace().to_owned();
+    pub(super) fn new(home: &Home, namespace: &str) -> LocalKeys {
+        let namespace = namespace.to_owned();
         LocalKeys { folder: home.dir().join(".secrets").join(&namespace), namespace }
     }
 

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use penstock_crds::Freeze;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -33,6 +32,8 @@ use crate::ask::hook::Hooks;
 use crate::ask::proxies::Proxies;
 use crate::clock::now;
 use crate::history::record;
+use crate::outside::Outside;
+use crate::post::{Post, Tallies};
 
 /// The proxy is next door: it says how it is in this time, or not at all.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
@@ -52,8 +53,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// Leave pods and proxy running at the end.
     pub keep: bool,
-    /// When nothing is promoted, of whatever Rollout.
-    pub freezes: Vec<Freeze>,
+    /// What holds for all Rollouts.
+    pub outside: Outside,
 }
 
 /// Why a folder can't be run.
@@ -86,7 +87,7 @@ pub async fn run<F: Future<Output = ()> + Send + 'static>(
     let home = Home::open(&options.dir)?;
     let _instance = Instance::take(&home, now())?;
     let proxy = Proxy::open(&home, proxy::program()?)?;
-    let site = Arc::new(site(home, &proxy, options.freezes)?);
+    let site = Arc::new(site(home, &proxy, &options.outside)?);
     tracing::info!(dir = %site.home.dir().display(), admin = site.admin, "running");
     let manifests = Manifests::watch(&site.home)?;
     let mut folder = Folder::new(Arc::clone(&site));
@@ -107,7 +108,7 @@ pub async fn run<F: Future<Output = ()> + Send + 'static>(
     if gone { Ok(()) } else { Err(RunError::LeftBehind(site.home.own().display().to_string())) }
 }
 
-fn site(home: Home, proxy: &Proxy, freezes: Vec<Freeze>) -> Result<Site, RunError> {
+fn site(home: Home, proxy: &Proxy, outside: &Outside) -> Result<Site, RunError> {
     Ok(Site {
         store: Store::new(&home),
         orders: Orders::new(&home),
@@ -115,8 +116,10 @@ fn site(home: Home, proxy: &Proxy, freezes: Vec<Freeze>) -> Result<Site, RunErro
         supervisor: Supervisor::open(&home, Pace::default())?,
         status: Proxies::new(STATUS_TIMEOUT)?,
         scrape: Proxies::new(SCRAPE_TIMEOUT)?,
+        post: Arc::new(Post::new(Hooks::new()?, outside.page.as_deref(), Tallies::default())),
         hooks: Hooks::new()?,
-        freezes,
+        freezes: outside.freezes.clone(),
+        receivers: outside.receivers.clone(),
         admin: proxy.admin().to_string(),
         shelf: Shelf::default(),
         home,

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::home::Key;
 use super::routes;
 use super::store::StoreError;
-use super::world::{Applied, LocalWorld, Site};
+use super::world::{Applied, LocalWorld, Site, rollout_name};
 use crate::clock::now;
 use crate::turn::{Memory, turn};
 
@@ -95,6 +95,7 @@ async fn until(at: Option<Time>) {
 
 /// A Rollout that is deleted: first its route goes, then, when its last request has ended, its pods.
 pub(super) async fn take_down(site: &Site, key: &Key) {
+    site.post.forget(&rollout_name(key));
     tracing::info!(rollout = %key, "deleted: it is taken down");
     let gone = routes::remove(&site.home, key);
     let _ = gone.inspect_err(|error| tracing::error!(rollout = %key, %error, "deletion"));

@@ -11,7 +11,7 @@ use penstock_core::revision::Revision;
 use penstock_core::sample::{Answer, Question};
 use penstock_core::split::{Generation, Weight};
 use penstock_core::state::State;
-use penstock_crds::{Account, Admitted, Facts, Freeze, RolloutStatus, Sticky, frozen, report};
+use penstock_crds::{Account, Admitted, Facts, Freeze, Receiver, RolloutStatus, Sticky, frozen, report};
 use penstock_routers::gateway::{self, Shape};
 use penstock_routers::service::Apex;
 use penstock_signals::RolloutName;
@@ -35,6 +35,7 @@ use crate::ask::proxies::Proxies;
 use crate::clock::now;
 use crate::gates::{self, Gates};
 use crate::ports::{ActError, Record, SaveError, World};
+use crate::post::{Post, Recipient, Ring, recipients};
 use crate::served;
 
 /// What all Rollouts of a folder share.
@@ -57,6 +58,10 @@ pub struct Site {
     pub hooks: Hooks,
     /// When nothing is promoted, of whatever Rollout.
     pub freezes: Vec<Freeze>,
+    /// Tells of decisions.
+    pub post: Arc<Post>,
+    /// Who is told of all Rollouts.
+    pub receivers: Vec<Receiver>,
     /// Where the proxy answers.
     pub admin: String,
     /// The Rollouts as they stand, for who only looks.
@@ -90,6 +95,8 @@ pub struct LocalWorld {
     asked: Option<JoinHandle<()>>,
     answers: Arc<Mutex<Vec<Answer>>>,
     gates: Gates,
+    /// How many decisions there were when it was saved last.
+    decided: u64,
     /// Woken when answers have come.
     pub answered: Arc<Notify>,
 }
@@ -112,6 +119,7 @@ impl LocalWorld {
             asked: None,
             answers: Arc::default(),
             gates: Gates::default(),
+            decided: 0,
             answered: Arc::default(),
         };
         let state = world.read()?;
@@ -134,7 +142,9 @@ impl LocalWorld {
         let status = object.get("status").cloned().unwrap_or_default();
         self.status = serde_json::from_value(status).unwrap_or_default();
         let machine = self.status.machine.clone().unwrap_or_default();
-        Ok(serde_json::from_value(machine).unwrap_or_default())
+        let state: State = serde_json::from_value(machine).unwrap_or_default();
+        self.decided = state.decided;
+        Ok(state)
     }
 
     /// Takes over what was applied since.
@@ -266,6 +276,7 @@ impl LocalWorld {
             state: record.state,
             seen: record.seen,
             findings: &findings,
+            notifications: &self.site.post.standing(&rollout_name(&self.key)),
             troubles: &[],
             problem: self.applied.problem.as_deref(),
             now: record.now,
@@ -277,6 +288,30 @@ impl LocalWorld {
             }
         }
         status
+    }
+}
+
+impl LocalWorld {
+    async fn store(&mut self, record: Record<'_>) -> Result<(), SaveError> {
+        self.finish_saving().await?;
+        let status = self.report(record);
+        let spec = self.applied.object.clone();
+        if self.saved.as_ref().is_some_and(|(s, o)| *s == status && *o == spec) {
+            return Ok(());
+        }
+        let (store, key, object, version) =
+            (self.site.store.clone(), self.key.clone(), self.object(&status), self.version);
+        // What was decided is seen, whatever the disk makes of it.
+        self.site.shelf.put(&key, object.clone());
+        self.saving = Some(Saving::begin((status, spec), move || store.save(&key, object, version)));
+        self.finish_saving().await
+    }
+
+    /// Who is told. Secrets of those who are told of all Rollouts are in the namespace `penstock-system`.
+    fn recipients(&self) -> Vec<Recipient<LocalKeys>> {
+        let keys = LocalKeys::new(&self.site.home, self.key.namespace());
+        let common = LocalKeys::new(&self.site.home, "penstock-system");
+        recipients(&self.facts().receivers, &keys, &self.site.receivers, &common)
     }
 }
 
@@ -300,7 +335,7 @@ impl World for LocalWorld {
 
     fn ask_gate(&mut self, question: GateQuestion) {
         let webhook = self.facts().gates.get(&question.asked.step).cloned();
-        let (hooks, keys) = (self.site.hooks.clone(), LocalKeys::new(&self.site.home, &self.key));
+        let (hooks, keys) = (self.site.hooks.clone(), LocalKeys::new(&self.site.home, self.key.namespace()));
         let (name, who) = (rollout_name(&self.key), "penstock local".to_owned());
         let answering = gates::ask(hooks, keys, name, webhook, question.clone(), who);
         let answered = Arc::clone(&self.answered);
@@ -334,18 +369,15 @@ impl World for LocalWorld {
     }
 
     async fn save(&mut self, record: Record<'_>) -> Result<(), SaveError> {
-        self.finish_saving().await?;
-        let status = self.report(record);
-        let spec = self.applied.object.clone();
-        if self.saved.as_ref().is_some_and(|(s, o)| *s == status && *o == spec) {
-            return Ok(());
-        }
-        let (store, key, object, version) =
-            (self.site.store.clone(), self.key.clone(), self.object(&status), self.version);
-        // What was decided is seen, whatever the disk makes of it.
-        self.site.shelf.put(&key, object.clone());
-        self.saving = Some(Saving::begin((status, spec), move || store.save(&key, object, version)));
-        self.finish_saving().await
+        let (name, recipients) = (rollout_name(&self.key), self.recipients());
+        let receivers = recipients.iter().map(|recipient| &recipient.receiver);
+        self.site.post.begin(&name, receivers, &self.status.notifications, self.decided);
+        self.store(record).await?;
+        self.decided = record.state.decided;
+        let answered = Arc::clone(&self.answered);
+        let ring: Ring = Arc::new(move || answered.notify_one());
+        self.site.post.offer(&name, recipients, &record.state.decisions, &ring);
+        Ok(())
     }
 
     async fn act(&mut self, action: &Action) -> Result<(), ActError> {
@@ -385,7 +417,7 @@ impl World for LocalWorld {
     }
 }
 
-fn rollout_name(key: &Key) -> RolloutName {
+pub(super) fn rollout_name(key: &Key) -> RolloutName {
     RolloutName { namespace: key.namespace().to_owned(), name: key.name().to_owned() }
 }
 
