@@ -8,7 +8,7 @@ use penstock_core::gate::{GateAnswer, GateName, GateQuestion, GateWord};
 use penstock_core::revision::Revision;
 use penstock_core::split::{Generation, Weight};
 use penstock_core::time::Time;
-use penstock_crds::{Ca, KeyRef, Phase, RolloutStatus, Webhook};
+use penstock_crds::{Address, Ca, KeyRef, Phase, RolloutStatus, Webhook};
 use penstock_driver::ask::hook::{Hooks, Keys};
 use penstock_driver::gates::ask;
 use penstock_signals::RolloutName;
@@ -42,7 +42,8 @@ fn key(name: &str, key: &str) -> KeyRef {
 }
 
 fn webhook(url: String) -> Webhook {
-    Webhook { url, timeout: Duration::from_millis(600), secret: Some(key("ci", "key")), ca: None }
+    let address = Address::Plain(url);
+    Webhook { address, timeout: Duration::from_millis(600), secret: Some(key("ci", "key")), ca: None }
 }
 
 async fn asked(webhook: Webhook) -> GateAnswer {

@@ -6,6 +6,7 @@ mod bad;
 mod busy;
 mod change;
 mod crowd;
+mod gates;
 mod good;
 mod hands;
 mod input;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     let faults = [
         killed::all(),
         sources::all(),
+        gates::all(),
         routers::all(),
         busy::all(),
         leases::all(),
