@@ -67,6 +67,6 @@ fuzz: ## TIME=60 seconds for each fuzzer of what the proxy reads, ONLY=names for
 	@TIME=$(or $(TIME),60) proxy/fuzz/run $(ONLY)
 
 .PHONY: crds
-crds: ## write the CustomResourceDefinitions again
+crds: ## write the CustomResourceDefinitions and docs/api.md again
 	@cargo run --quiet -p penstock-crds --bin crdgen
-	@git --no-pager diff --stat -- crds
+	@git --no-pager diff --stat -- crds docs/api.md

@@ -426,7 +426,16 @@ fn as_a_plugin_of_kubectl_it_has_that_name_and_asks_the_cluster() {
     assert!(run(&["get", "crat"]).starts_with("kubectl penstock: no Rollout `crat`"));
     assert!(run(&["undo", "--help"]).contains("Usage: kubectl penstock undo"));
     assert!(run(&["undo", "--help"]).contains("\n  kubectl penstock undo checkout"));
-    assert!(run(&["completions", "bash"]).contains("-o default kubectl-penstock\n"));
+    assert!(run(&["completions", "bash"]).contains(" kubectl-penstock"));
+    let asked = desk.home.path().join("kubectl_complete-penstock");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_penstock"), &asked).unwrap();
+    let offers = |words: &[&str]| {
+        let mut command = Command::new(&asked);
+        command.current_dir(desk.home.path()).args(words).env("HOME", desk.home.path());
+        String::from_utf8(command.env_remove("KUBECONFIG").output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(offers(&["abort", "ch"]), "checkout\n:4\n");
+    assert_eq!(offers(&["get", "-n", "nowhere", "ch"]), ":4\n");
 }
 
 #[test]

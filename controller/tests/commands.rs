@@ -224,6 +224,22 @@ fn every_shell_gets_its_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(dir.path(), &["completions", shell]);
         assert_eq!(code(&script), 0);
-        assert!(String::from_utf8_lossy(&script.stdout).contains("completions"), "{shell}");
+        assert!(String::from_utf8_lossy(&script.stdout).contains("PENSTOCK_COMPLETE"), "{shell}");
     }
+}
+
+/// What bash is offered for the last of these words.
+fn offered(dir: &Path, words: &[&str]) -> String {
+    let mut command = penstock(dir, &[&["--", "penstock"], words].concat());
+    command.env("PENSTOCK_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", words.len().to_string());
+    command.env("_CLAP_COMPLETE_COMP_TYPE", "9").env("_CLAP_COMPLETE_SPACE", "true").env("_CLAP_IFS", "\n");
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn a_shell_is_offered_commands_and_nothing_where_nothing_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let commands = offered(dir.path(), &["hist"]);
+    assert_eq!(commands.trim(), "history");
+    assert_eq!(offered(dir.path(), &["promote", "--dir", "nowhere", "check"]).trim(), "");
 }

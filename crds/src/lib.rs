@@ -8,6 +8,7 @@ mod admit;
 mod document;
 mod facts;
 mod freeze;
+mod reference;
 mod refusal;
 mod report;
 mod revision;
@@ -25,6 +26,7 @@ pub use facts::{
     Sticky, Webhook,
 };
 pub use freeze::{Freeze, frozen};
+pub use reference::reference;
 pub use refusal::Refusal;
 pub use report::{Account, Trouble, barred, refused, report};
 pub use revision::revision_of;

@@ -93,3 +93,14 @@ fn the_committed_definition_is_up_to_date() {
     let generated = serde_saphyr::to_string(&penstock_crds::crd().unwrap()).unwrap();
     assert!(committed == generated, "run: cargo run -p penstock-crds --bin crdgen");
 }
+
+#[test]
+fn the_committed_reference_is_up_to_date_and_leads_nowhere_that_is_not_there() {
+    let committed = fs::read_to_string(here("../docs/api.md")).unwrap();
+    let generated = penstock_crds::reference().unwrap();
+    assert!(committed == generated, "run: cargo run -p penstock-crds --bin crdgen");
+    let heads: Vec<_> = generated.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    for field in ["spec.strategy.canary", "spec.analysis.metrics[]", "status.split"] {
+        assert!(heads.contains(&field), "{field} has no section");
+    }
+}

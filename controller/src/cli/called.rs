@@ -46,7 +46,7 @@ fn renamed(help: &str, name: &str) -> String {
 }
 
 fn is_plugin(stem: &str) -> bool {
-    stem.starts_with("kubectl-")
+    stem.starts_with("kubectl-") || stem.starts_with("kubectl_complete-")
 }
 
 /// A plugin's file has - for each blank, and _ for each - of the command.

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::paint::Paint;
 use super::place::{Misused, Place, Saved, Scope, Target, Where};
-use super::{Exit, now, show};
+use super::screen::Screen;
+use super::show::Past;
+use super::{Exit, complete, now, show};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -17,7 +19,7 @@ use super::{Exit, now, show};
   penstock get -A -o wide            those of all namespaces")]
 pub(super) struct Get {
     /// The Rollout's name, or NAMESPACE/NAME; all Rollouts when left out
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = complete::rollouts())]
     name: Option<String>,
     /// Those of all namespaces
     #[arg(short = 'A', long, conflicts_with = "name")]
@@ -59,35 +61,43 @@ impl Get {
             Some(target) => vec![place.find(&target)?],
             None => place.all(&scope)?,
         };
-        stdout().write_all(self.text(&all, place.as_ref(), &scope)?.as_bytes())?;
+        stdout().write_all(self.text(&all, place.as_ref(), &scope, &Past::default())?.as_bytes())?;
         Ok(Exit::Good)
     }
 
-    /// A terminal shows the present at its top, and ages go on; everything else gets a block for each change.
+    /// A terminal shows the present, with what was seen so far; everything else gets a block for each change.
     fn watch(&self, place: &dyn Place, target: Option<&Target>, scope: &Scope) -> Result<Exit> {
         let people = matches!(self.output, None | Some(Output::Wide));
-        let terminal = people && stdout().is_terminal();
-        let (mut shown, mut seen) = (String::new(), None);
-        let mut show = |all: Vec<Saved>| {
-            let changed = seen.as_ref() != Some(&all);
-            if !terminal && !changed {
-                return Ok(());
-            }
-            let text = self.text(&all, place, scope)?;
-            if terminal && text != shown {
-                redraw(&text, shown.is_empty())?;
-            } else if !terminal {
-                stdout().write_all(text.as_bytes())?;
+        let mut past = Past::default();
+        if people && stdout().is_terminal() {
+            // What can't be begun is told on the page that people are on.
+            let (mut screen, mut seen) = (None, None);
+            place.watch(target, scope, &mut |all: Vec<Saved>| {
+                all.iter().for_each(|saved| past.take(&saved.rollout));
+                let text = self.text(&all, place, scope, &past)?;
+                if screen.is_none() {
+                    screen = Some(Screen::open()?);
+                }
+                let heard = seen.as_ref() != Some(&all);
+                seen = Some(all);
+                screen.iter().try_for_each(|screen: &Screen| screen.draw(&text, heard))
+            })?;
+            return Ok(Exit::Good);
+        }
+        let mut seen = None;
+        place.watch(target, scope, &mut |all: Vec<Saved>| {
+            if seen.as_ref() != Some(&all) {
+                all.iter().for_each(|saved| past.take(&saved.rollout));
+                stdout().write_all(self.text(&all, place, scope, &past)?.as_bytes())?;
                 stdout().flush()?;
+                seen = Some(all);
             }
-            (shown, seen) = (text, Some(all));
             Ok(())
-        };
-        place.watch(target, scope, &mut show)?;
+        })?;
         Ok(Exit::Good)
     }
 
-    fn text(&self, all: &[Saved], place: &dyn Place, scope: &Scope) -> Result<String> {
+    fn text(&self, all: &[Saved], place: &dyn Place, scope: &Scope, past: &Past) -> Result<String> {
         let wide = self.output == Some(Output::Wide);
         Ok(match (self.output, all) {
             (Some(Output::Json), _) => format!("{}\n", serde_json::to_string_pretty(&self.objects(all))?),
@@ -96,7 +106,9 @@ impl Get {
                 all.iter().map(|saved| format!("rollout.penstock.dev/{}\n", saved.name())).collect()
             }
             (Some(Output::Wide) | None, []) => format!("{}\n", place.empty(scope)),
-            (Some(Output::Wide) | None, [one]) => show::tree(&one.rollout, now(), Paint::for_stdout(), wide),
+            (Some(Output::Wide) | None, [one]) => {
+                show::live(&one.rollout, past, now(), Paint::for_stdout(), wide)
+            }
             (Some(Output::Wide) | None, all) => show::table(all, now(), Paint::for_stdout(), wide),
         })
     }
@@ -110,13 +122,4 @@ impl Get {
             }
         }
     }
-}
-
-/// From the top left corner over what was there, without flicker.
-fn redraw(text: &str, first: bool) -> Result<()> {
-    let lines: String = text.lines().map(|line| format!("{line}\x1b[K\n")).collect();
-    let clear = if first { "\x1b[2J" } else { "" };
-    let mut out = stdout().lock();
-    write!(out, "{clear}\x1b[H{lines}\x1b[J")?;
-    Ok(out.flush()?)
 }

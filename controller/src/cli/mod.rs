@@ -2,15 +2,20 @@
 
 pub(crate) mod called;
 mod check;
+mod complete;
 mod completions;
 mod controller;
+mod diff;
 mod get;
+mod history;
 mod install;
 pub(crate) mod local;
+pub(crate) mod logs;
 mod order;
 mod outside;
 pub(crate) mod paint;
 pub(crate) mod place;
+mod screen;
 mod show;
 pub(crate) mod store;
 mod version;
@@ -21,6 +26,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::CompleteEnv;
 use penstock_core::observation::OrderKind;
 use penstock_core::time::Time;
 
@@ -59,6 +65,12 @@ enum Command {
     Get(get::Get),
     /// Tell what was decided about a Rollout, why, and by whom
     Why(why::Why),
+    /// Show the revisions of a Rollout, what became of them, and by whom
+    History(history::History),
+    /// Show what a revision changes in the pod template
+    Diff(diff::Diff),
+    /// Show what the pods of a release say
+    Logs(logs::Logs),
     /// Go on to the next step, or with --full to the end
     Promote(order::Promote),
     /// All traffic back to the stable revision, at once
@@ -71,7 +83,7 @@ enum Command {
     Retry(order::Order),
     /// Go back to an older revision
     Undo(order::Undo),
-    /// Check Rollouts in files without applying them
+    /// Check a cluster before and after installing, a Rollout on it, or files without applying them
     Check(check::Check),
     /// Clients of a service, to try a release on: a line about their requests every 5 seconds
     #[command(hide = true)]
@@ -125,6 +137,10 @@ pub(crate) enum Exit {
 }
 
 pub(crate) fn main() -> ExitCode {
+    CompleteEnv::with_factory(Cli::command).var(completions::ASKED).complete();
+    if let Some(told) = completions::for_kubectl(Cli::command()) {
+        return told;
+    }
     let command = called::named(Cli::command());
     let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let Cli { place, command } = parsed.unwrap_or_else(|error| error.exit());
@@ -150,6 +166,9 @@ fn run(place: &Where, command: Command) -> anyhow::Result<Exit> {
         Command::Demo(demo) => demo.run(),
         Command::Get(get) => get.run(place),
         Command::Why(why) => why.run(place),
+        Command::History(history) => history.run(place),
+        Command::Diff(diff) => diff.run(place),
+        Command::Logs(logs) => logs.run(place),
         Command::Promote(promote) => promote.run(place),
         Command::Abort(order) => order.run(place, OrderKind::Abort),
         Command::Pause(order) => order.run(place, OrderKind::Pause),
@@ -160,7 +179,7 @@ fn run(place: &Where, command: Command) -> anyhow::Result<Exit> {
         Command::DemoClients(clients) => clients.run().map(|()| Exit::Good),
         Command::DemoService => crate::demo::service::main().map(|()| Exit::Good),
         Command::Version => version::run(),
-        Command::Completions(completions) => completions.run::<Cli>(),
+        Command::Completions(completions) => completions.run(),
     }
 }
 

@@ -7,18 +7,22 @@ use anyhow::{Result, bail};
 use clap::Args;
 use penstock_core::observation::OrderKind;
 use penstock_core::revision::Revision;
+use penstock_crds::Phase;
 
-use super::place::{NotFound, Place, Saved, Scope, Target, Told, Where, Wish};
-use super::{Exit, called};
+use super::place::{NotFound, Place, Saved, Scope, Target, Told, Where, Wish, listed};
+use super::{Exit, complete};
 
 /// The longest wait for an answer: a day.
 const LONGEST: u64 = 24 * 3_600_000;
 
+/// Most Rollouts that are named.
+const NAMES: usize = 10;
+
 /// What all orders have in common.
 #[derive(Debug, Args)]
 pub(super) struct Order {
-    /// The Rollout's name, or NAMESPACE/NAME; may be left out where there is only one
-    #[arg(value_name = "NAME")]
+    /// The Rollout's name, or NAMESPACE/NAME; may be left out where only one can be meant
+    #[arg(value_name = "NAME", add = complete::rollouts())]
     name: Option<String>,
     /// Why, for the record
     #[arg(short, long, value_name = "TEXT", default_value = "")]
@@ -75,7 +79,7 @@ impl Order {
     pub(super) fn run(self, place: &Where, kind: OrderKind) -> Result<Exit> {
         let namespace = place.namespace.clone();
         let place = place.place()?;
-        let saved = self.rollout(place.as_ref(), namespace)?;
+        let saved = self.rollout(place.as_ref(), namespace, &kind)?;
         let patience = (!self.no_wait).then_some(self.timeout);
         let wish = Wish { kind, who: self.who, reason: self.reason };
         let (text, exit) = match place.give(&saved, wish, patience)? {
@@ -89,24 +93,62 @@ impl Order {
         Ok(exit)
     }
 
-    fn rollout(&self, place: &dyn Place, namespace: Option<String>) -> Result<Saved> {
+    fn rollout(&self, place: &dyn Place, namespace: Option<String>, kind: &OrderKind) -> Result<Saved> {
         if let Some(name) = &self.name {
             return place.find(&Target::new(name, namespace.as_deref()));
         }
         let scope = Scope { namespace, everywhere: false };
-        let mut all = place.all(&scope)?;
-        match (all.pop(), all.is_empty()) {
-            (Some(one), true) => Ok(one),
-            (Some(_), false) => {
-                bail!("there are several Rollouts: name one, see `{} get`", called::name())
-            }
-            (None, _) => bail!(NotFound(place.empty(&scope))),
+        let all = place.all(&scope)?;
+        if all.is_empty() {
+            bail!(NotFound(place.empty(&scope)));
         }
+        the_one(kind, all)
+    }
+}
+
+/// The Rollout that is meant by an order without a name: the only one, or the only one that it can be about. What gives
+/// a version all traffic unjudged, or brings back an old one, is never guessed of several.
+///
+/// Errors: it could be several; they are named, and nothing is done.
+fn the_one(kind: &OrderKind, all: Vec<Saved>) -> Result<Saved> {
+    let named: Vec<String> = all.iter().map(candidate).collect();
+    let only = all.len() == 1;
+    let guessed = !matches!(kind, OrderKind::PromoteFull | OrderKind::Undo(_));
+    let mut meant: Vec<Saved> =
+        all.into_iter().filter(|saved| only || (guessed && is_about(kind, saved))).collect();
+    match (meant.pop(), meant.is_empty()) {
+        (Some(one), true) => Ok(one),
+        (Some(last), false) => {
+            let mut names: Vec<_> = meant.iter().map(candidate).collect();
+            names.push(candidate(&last));
+            bail!("several Rollouts can be meant, nothing is done: name one of {}", listed(&names, NAMES))
+        }
+        (None, _) => bail!("nothing is done: name one of {}", listed(&named, NAMES)),
+    }
+}
+
+fn candidate(saved: &Saved) -> String {
+    let phase = saved.rollout.status.as_ref().map(|status| status.phase).unwrap_or_default();
+    format!("{}/{} ({})", saved.namespace(), saved.name(), phase.as_str())
+}
+
+/// Whether the order would do anything to it.
+fn is_about(kind: &OrderKind, saved: &Saved) -> bool {
+    let Some(status) = &saved.rollout.status else { return false };
+    let aborted = status.phase == Phase::Aborted;
+    match kind {
+        OrderKind::Retry => aborted,
+        OrderKind::Abort
+        | OrderKind::Promote
+        | OrderKind::PromoteFull
+        | OrderKind::Pause
+        | OrderKind::Resume
+        | OrderKind::Undo(_) => status.canary_revision.is_some() && !aborted,
     }
 }
 
 /// A time as people write it: a whole number with its unit.
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let millis = match unit {
         "ms" => 1,
@@ -123,6 +165,55 @@ fn time(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn saved(name: &str, phase: &str) -> Saved {
+        let canary = ["Progressing", "Paused", "Held", "Aborted"].contains(&phase).then_some("7d9f8a0b22");
+        Saved::new(serde_json::json!({
+            "apiVersion": "penstock.dev/v1alpha1",
+            "kind": "Rollout",
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": {},
+            "status": {"phase": phase, "stableRevision": "5c6b7d9f01", "canaryRevision": canary},
+        }))
+    }
+
+    fn meant(kind: &OrderKind, all: &[(&str, &str)]) -> Result<String, String> {
+        let all = all.iter().map(|(name, phase)| saved(name, phase)).collect();
+        the_one(kind, all).map(|one| one.name().to_owned()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_a_name_the_only_release_under_way_is_meant() {
+        let all = [("cart", "Stable"), ("checkout", "Progressing"), ("search", "Aborted")];
+        for kind in [OrderKind::Promote, OrderKind::Abort, OrderKind::Pause, OrderKind::Resume] {
+            assert_eq!(meant(&kind, &all).as_deref(), Ok("checkout"), "{kind:?}");
+        }
+        assert_eq!(meant(&OrderKind::Retry, &all).as_deref(), Ok("search"));
+        assert_eq!(
+            meant(&OrderKind::PromoteFull, &[("cart", "Stable")]).as_deref(),
+            Ok("cart"),
+            "the only one"
+        );
+    }
+
+    #[test]
+    fn an_order_that_could_mean_several_names_them_and_does_nothing() {
+        let both = [("cart", "Paused"), ("checkout", "Progressing"), ("search", "Stable")];
+        let told = meant(&OrderKind::Abort, &both).unwrap_err();
+        assert!(
+            told.contains("shop/cart (Paused)") && told.contains("shop/checkout (Progressing)"),
+            "{told}"
+        );
+        assert!(!told.contains("search"), "{told}");
+        // Neither is guessed, for what they do can't be taken back by waiting.
+        for kind in [OrderKind::PromoteFull, OrderKind::Undo(None)] {
+            assert!(meant(&kind, &both[1..]).unwrap_err().contains("nothing is done"), "{kind:?}");
+        }
+        assert!(
+            meant(&OrderKind::Promote, &both[2..]).is_ok(),
+            "the only one is told what is wrong by the machine"
+        );
+    }
 
     #[test]
     fn a_time_has_a_number_and_a_unit() {

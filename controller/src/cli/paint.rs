@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use penstock_core::time::Time;
 use penstock_crds::{Phase, Role, Verdict};
 
-use super::called;
+use super::{called, screen};
 
 pub(crate) use penstock_crds::words::clean;
 
@@ -100,6 +100,28 @@ pub(crate) fn age(now: Time, then: Time) -> String {
     }
 }
 
+/// On one line, and without what could steer a terminal, with blanks at its ends: they mean something in YAML.
+pub(crate) fn clean_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A line of a log for a terminal: colours and tabs pass, and nothing else that could steer it.
+pub(crate) fn clean_log(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let colour = rest.strip_prefix("\x1b[").and_then(|inner| {
+            let end = inner.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+            inner[end..].starts_with('m').then_some(end + 3)
+        });
+        let taken = colour.unwrap_or(c.len_utf8());
+        let passes = colour.is_some() || c == '\t' || !c.is_control();
+        out.push_str(if passes { &rest[..taken] } else { " " });
+        rest = &rest[taken..];
+    }
+    out
+}
+
 /// To the error output, unless it was said just before: a watch looks again and again. There is nobody left to tell
 /// when that fails.
 pub(crate) fn complain(text: &str) {
@@ -107,7 +129,10 @@ pub(crate) fn complain(text: &str) {
     let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
     if *said != text {
         text.clone_into(&mut said);
-        let _ = writeln!(stderr(), "{}: {text}", called::name());
+        let told = format!("{}: {text}", called::name());
+        if !screen::note(&told) {
+            let _ = writeln!(stderr(), "{told}");
+        }
     }
 }
 
@@ -120,5 +145,10 @@ mod tests {
         let filled = |percent| Paint::default().bar(percent, Role::Canary).matches('█').count();
         let bars: Vec<_> = [-5, 0, 1, 10, 50, 99, 100, 140].into_iter().map(filled).collect();
         assert_eq!(bars, [0, 0, 1, 2, 10, 19, 20, 20]);
+    }
+    #[test]
+    fn colours_of_a_log_pass_and_nothing_else_that_steers_a_terminal() {
+        let line = clean_log("\x1b[1;31mred\x1b[0m\ta\x1b[2Jb\x1b]0;t\x07c");
+        assert_eq!(line, "\x1b[1;31mred\x1b[0m\ta [2Jb ]0;t c");
     }
 }

@@ -11,12 +11,12 @@ use penstock_crds::{Rollout, time_of};
 
 use super::paint::{Ink, Paint, age, clean};
 use super::place::{Target, Where};
-use super::{Exit, now};
+use super::{Exit, complete, now};
 
 #[derive(Debug, Args)]
 pub(super) struct Why {
     /// The Rollout's name, or NAMESPACE/NAME
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = complete::rollouts())]
     name: String,
     /// Only the last so many decisions
     #[arg(long, value_name = "NUMBER")]

@@ -5,6 +5,7 @@ mod adopt;
 mod bad;
 mod busy;
 mod change;
+mod check;
 mod crowd;
 mod gates;
 mod good;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         leases::all(),
         input::all(),
         rights::all(),
+        check::all(),
         page::all(),
         missing::all(),
         leader::all(),

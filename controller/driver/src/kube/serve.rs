@@ -1,4 +1,4 @@
-//! `/metrics`, `/healthz` and `/readyz` of the controller.
+//! `/metrics`, `/healthz`, `/readyz` and `/version` of the controller.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ pub(super) async fn serve(listener: TcpListener, cluster: Arc<Cluster>) -> std::
     let text = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
+        .route("/version", get(|| async { concat!(env!("CARGO_PKG_VERSION"), "\n") }))
         .route("/readyz", get(move || async move { readiness(&ready) }))
         .route(
             "/metrics",

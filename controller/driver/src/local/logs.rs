@@ -50,6 +50,64 @@ pub fn prune(home: &Home, in_use: impl Fn(&str) -> bool) -> Result<(), FileError
     Ok(())
 }
 
+/// Longest piece of a line that is read at once, in bytes.
+const LINE: usize = 64 * 1024;
+
+/// Reads the lines of a log as it grows.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    at: u64,
+    line: Vec<u8>,
+}
+
+impl Reader {
+    /// Begins with the last so many lines; `None`: with the first one. Nothing is read yet.
+    pub fn open(path: &Path, tail: Option<u32>) -> Result<Reader, FileError> {
+        let told = |source| FileError::new("read the log", path, source);
+        let at = tail.map_or(Ok(0), |lines| begin(path, lines)).map_err(told)?;
+        Ok(Reader { path: path.to_owned(), at, line: Vec::new() })
+    }
+
+    /// Tells each line that has come since. What [`keep_short`] has taken away is passed over.
+    pub fn read<E: From<FileError>>(&mut self, say: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let told = |source| E::from(FileError::new("read the log", &self.path, source));
+        let mut file = File::open(&self.path).map_err(told)?;
+        let length = file.metadata().map_err(told)?.len();
+        if length < self.at {
+            (self.at, self.line) = (length, Vec::new());
+        }
+        file.seek(SeekFrom::Start(self.at)).map_err(told)?;
+        let mut buffer = vec![0; LINE];
+        loop {
+            let read = file.read(&mut buffer).map_err(told)?;
+            if read == 0 {
+                return Ok(());
+            }
+            self.at += read as u64;
+            for piece in buffer[..read].split_inclusive(|byte| *byte == b'\n') {
+                let whole = piece.strip_suffix(b"\n");
+                self.line.extend_from_slice(whole.unwrap_or(piece));
+                if whole.is_some() || self.line.len() >= LINE {
+                    say(&std::mem::take(&mut self.line))?;
+                }
+            }
+        }
+    }
+}
+
+/// Where the last so many lines begin, within what is kept of a log.
+fn begin(path: &Path, lines: u32) -> std::io::Result<u64> {
+    let tail = tail(path, KEPT)?;
+    let length = std::fs::metadata(path)?.len();
+    let mut ends = tail.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
+    // The end of the last line ends no line before it.
+    let skipped =
+        usize::from(tail.ends_with(b"\n")) + usize::try_from(lines).unwrap_or(usize::MAX).saturating_sub(1);
+    let from = if lines == 0 { tail.len() } else { ends.nth(skipped).map_or(0, |at| at + 1) };
+    Ok(length.saturating_sub((tail.len() - from) as u64))
+}
+
 /// The last line that is not empty, at most 200 characters of it.
 pub fn last_line(path: &Path) -> Option<String> {
     let tail = tail(path, 4096).ok()?;
@@ -84,6 +142,42 @@ fn changed(path: &Path) -> SystemTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reader_begins_with_the_last_lines_and_goes_on_across_a_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pod.log");
+        fs::write(&path, "one\ntwo\nthree\n").unwrap();
+        let mut reader = Reader::open(&path, Some(2)).unwrap();
+        let lines = |reader: &mut Reader| {
+            let mut told = Vec::new();
+            let take = &mut |line: &[u8]| -> Result<(), FileError> {
+                told.push(String::from_utf8_lossy(line).into_owned());
+                Ok(())
+            };
+            reader.read(take).unwrap();
+            told
+        };
+        assert_eq!(lines(&mut reader), ["two", "three"]);
+        let append = |text: &str| open(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        append("fo");
+        assert!(lines(&mut reader).is_empty(), "half a line waits");
+        append("ur\n");
+        assert_eq!(lines(&mut reader), ["four"]);
+        fs::write(&path, "").unwrap();
+        assert!(lines(&mut reader).is_empty());
+        append("five\n");
+        assert_eq!(lines(&mut reader), ["five"]);
+        for (tail, expected) in [(Some(0), 0), (Some(1), 1), (Some(9), 1), (None, 1)] {
+            assert_eq!(lines(&mut Reader::open(&path, tail).unwrap()).len(), expected, "{tail:?}");
+        }
+        fs::write(&path, vec![b'x'; 3 * LINE]).unwrap();
+        let long = lines(&mut Reader::open(&path, None).unwrap());
+        assert!(
+            long.iter().all(|line| line.len() <= 2 * LINE) && !long.is_empty(),
+            "a line without end is told in pieces"
+        );
+    }
 
     #[test]
     fn a_log_that_grows_too_large_is_cut_and_its_end_kept() {

@@ -93,6 +93,12 @@ pub fn program() -> Result<PathBuf, ProxyError> {
     places.find(|place| place.is_file()).ok_or(ProxyError::NotFound { beside })
 }
 
+/// Where the proxy of a folder serves /status and /metrics, as it was written down; `None`: none was ever started.
+pub fn admin(home: &Home) -> Option<SocketAddr> {
+    let bytes = files::read(&path(home)).ok().flatten()?;
+    serde_json::from_slice::<Record>(&bytes).ok().map(|record| record.admin)
+}
+
 impl Proxy {
     /// Adopts the proxy of the folder, or starts it. To be used inside a tokio runtime.
     ///

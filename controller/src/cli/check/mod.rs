@@ -1,173 +1,154 @@
-//! `penstock check`: whether files would be taken, without applying them.
+//! `penstock check`: whether a cluster, Rollouts on it, or files are as they should be. Nothing is written.
 
+mod api;
+mod cluster;
+mod controller;
+mod definition;
 mod files;
+mod folder;
+mod manifests;
+mod numbers;
+mod report;
+mod rights;
+mod rollout;
 
 use std::io::{Write, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use clap::Args;
-use penstock_core::state::spoken;
-use penstock_core::strategy::{Step, Strategy};
-use penstock_crds::{Admitted, Document, Facts, Refusal, clashes, inspect, read};
-use serde_json::Value;
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum, ValueHint};
 
-use super::Exit;
-use super::paint::clean;
-use super::place::{Cluster, Where};
-use files::{Input, load};
+use super::order::time;
+use super::paint::Paint;
+use super::place::{Either, Misused, Scope, Target, Where};
+use super::{Exit, called, complete};
+use report::{Mark, Report};
+
+/// Time between two looks while it is waited for.
+const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  penstock check checkout.yaml             without any cluster
-  penstock check checkout.yaml --cluster   also whether the cluster would take it: nothing is written")]
+#[command(after_help = "\
+Without a name, the cluster and what is installed there; in a folder of `penstock local`, the folder. What exists as a
+file is a file; rollout/NAME is always a Rollout.
+
+Examples:
+  penstock check --pre                     before installing: version, rights, Gateway API, what is in the way
+  penstock check                           after it: controller, rights, lease, Prometheus, Rollouts
+  penstock check --wait 2m                 the same, until all is well
+  penstock check checkout -n shop          one Rollout: route, routers, Service, selector, pods, series
+  penstock check checkout.yaml             a file, without any cluster
+  penstock check checkout.yaml --cluster   also whether the cluster would take it: nothing is written
+
+It ends with 1 when anything is wrong; warnings (!) alone end with 0.")]
 pub(super) struct Check {
-    /// Files, folders with files, or - for the standard input
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
-    /// Also ask the cluster: its rules, the Rollouts and Services that are there. --context and --kubeconfig imply it
+    /// Rollouts by name, or files, folders with files, or - for the standard input
+    #[arg(value_name = "NAME|FILE", value_hint = ValueHint::FilePath, add = complete::rollouts())]
+    what: Vec<String>,
+    /// Whether Penstock can be installed, and by you
+    #[arg(long, conflicts_with_all = ["what", "cluster"])]
+    pre: bool,
+    /// With --pre: a Prometheus that is to judge, as `penstock install --prometheus` takes it
+    #[arg(long, value_name = "URL", requires = "pre")]
+    prometheus: Option<String>,
+    /// For files, also ask the cluster: its rules, the Rollouts and Services that are there. --context and --kubeconfig
+    /// imply it
     #[arg(long)]
     cluster: bool,
+    /// Look again until nothing is wrong, for so long: 30s, 2m
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    wait: Option<Duration>,
+    /// How to show it
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Option<Output>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For pipelines
+    Json,
 }
 
 impl Check {
     pub(super) fn run(&self, place: &Where) -> Result<Exit> {
-        let mut inputs = Vec::new();
-        for file in &self.files {
-            inputs.extend(load(file)?);
-        }
-        let asks = self.cluster || place.names_a_cluster();
-        let cluster = asks.then(|| place.cluster()).transpose()?;
-        let report = self.report(&inputs, place.namespace.as_deref(), cluster.as_ref())?;
-        stdout().write_all(report.text.as_bytes())?;
-        Ok(if report.refused { Exit::Refused } else { Exit::Good })
-    }
-}
-
-struct Report {
-    text: String,
-    refused: bool,
-}
-
-impl Report {
-    fn say(&mut self, line: &str) {
-        self.text.push_str(&clean(line));
-        self.text.push('\n');
-    }
-
-    fn refuse(&mut self, line: &str) {
-        self.refused = true;
-        self.say(line);
-    }
-}
-
-impl Check {
-    fn report(&self, inputs: &[Input], namespace: Option<&str>, cluster: Option<&Cluster>) -> Result<Report> {
-        let mut report = Report { text: String::new(), refused: false };
-        let mut admitted: Vec<(Document, Facts)> = Vec::new();
-        let mut rollouts = 0;
-        for result in inputs.iter().flat_map(|input| read(&input.bytes, &input.name)) {
-            match result {
-                Err(error) => report.refuse(&error.to_string()),
-                Ok(document) if !document.is_rollout() => report.say(&other(&document)),
-                Ok(mut document) => {
-                    rollouts += 1;
-                    let own = namespace.or(cluster.map(Cluster::own_namespace));
-                    own.iter().for_each(|own| name_namespace(&mut document.value, own));
-                    if let Some(well) = judge(&document, &mut report) {
-                        if let Some(cluster) = cluster {
-                            ask(cluster, &document, &well, &mut report)?;
-                        }
-                        admitted.push((document, well.facts));
-                    }
+        let (files, names): (Vec<_>, Vec<_>) = self.what.iter().partition(|what| is_file(what));
+        match (files.is_empty(), names.is_empty()) {
+            (false, false) => bail!(Misused(format!(
+                "`{}` is a file and `{}` none: check files and Rollouts one after the other",
+                files[0], names[0]
+            ))),
+            (false, true) => {
+                if self.wait.is_some() || self.output.is_some() {
+                    bail!(Misused("--wait and --output are for clusters and Rollouts, not for files".into()));
                 }
+                let files = files.into_iter().map(PathBuf::from).collect();
+                manifests::Manifests { files, cluster: self.cluster }.run(place)
             }
+            (true, _) if self.cluster => {
+                bail!(Misused("--cluster is for files: without any, the cluster is asked anyhow".into()))
+            }
+            (true, _) => self.look(place, &names),
         }
-        for (n, refusal) in clashes(admitted.iter().map(|(_, facts)| facts)) {
-            report.refuse(&line(&admitted[n].0, &refusal, ""));
+    }
+
+    fn look(&self, place: &Where, names: &[&String]) -> Result<Exit> {
+        let namespace = place.namespace.as_deref();
+        let targets: Vec<_> = names.iter().map(|name| Target::new(named(name), namespace)).collect();
+        let scope = Scope { namespace: place.namespace.clone(), everywhere: place.namespace.is_none() };
+        match if self.pre { Either::Cluster(Box::new(place.cluster()?)) } else { place.either()? } {
+            Either::Cluster(cluster) => self.show(|| match (self.pre, targets.as_slice()) {
+                (true, _) => cluster::before(&cluster, self.prometheus.as_deref()),
+                (false, []) => cluster::after(&cluster, &scope),
+                (false, targets) => cluster::rollouts(&cluster, targets),
+            }),
+            Either::Folder { dir, .. } => self.show(|| folder::check(&dir, &targets, namespace)),
         }
-        if rollouts == 0 && !report.refused {
-            report.refuse(&format!(
-                "no Rollout was found; write `apiVersion: {}` and `kind: {}`",
-                penstock_crds::API_VERSION,
-                penstock_crds::KIND
-            ));
-        }
-        Ok(report)
+    }
+
+    /// Looks, again and again where it is asked for, and shows the last of it.
+    fn show(&self, look: impl Fn() -> Result<Report>) -> Result<Exit> {
+        let begun = Instant::now();
+        let patience = self.wait.unwrap_or_default();
+        let report = loop {
+            let report = look();
+            let well = report.as_ref().is_ok_and(|report| report.worst() != Mark::Bad);
+            if well || begun.elapsed() >= patience {
+                break report?;
+            }
+            sleep(AGAIN.min(patience.saturating_sub(begun.elapsed())));
+        };
+        let text = match self.output {
+            Some(Output::Json) => format!("{}\n", serde_json::to_string_pretty(&report.json())?),
+            None => report.text(Paint::for_stdout()),
+        };
+        stdout().write_all(text.as_bytes())?;
+        Ok(if report.worst() == Mark::Bad { Exit::Refused } else { Exit::Good })
     }
 }
 
-/// Where it would be applied to.
-fn name_namespace(object: &mut Value, namespace: &str) {
-    let Some(Value::Object(metadata)) = object.get_mut("metadata") else { return };
-    let there = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default();
-    if there.is_empty() {
-        metadata.insert("namespace".to_owned(), namespace.into());
+/// What is there as a file, or could be nothing else.
+fn is_file(what: &str) -> bool {
+    if what.starts_with("rollout/") {
+        return false;
     }
+    let endings = [".yaml", ".yml", ".json", "/"];
+    let starts = ["/", "./", "../", "~"];
+    what == "-"
+        || endings.iter().any(|end| what.ends_with(end))
+        || starts.iter().any(|start| what.starts_with(start))
+        || Path::new(what).exists()
 }
 
-/// What the cluster says.
-fn ask(cluster: &Cluster, document: &Document, well: &Admitted, report: &mut Report) -> Result<()> {
-    for said in cluster.inspect(&document.value, well)? {
-        let path = if said.path.is_empty() { String::new() } else { format!("{}: ", said.path) };
-        let line = format!("{}{}: {path}{}", document.file, place(document, said.path), said.text);
-        if said.refused { report.refuse(&line) } else { report.say(&line) }
-    }
-    Ok(())
+fn named(what: &str) -> &str {
+    what.strip_prefix("rollout/").unwrap_or(what)
 }
 
-fn other(document: &Document) -> String {
-    let version = document.value.get("apiVersion").and_then(serde_json::Value::as_str).unwrap_or_default();
-    let (kind, name) = (document.kind(), document.name());
-    format!("{}{}: {version} {kind} {name} is left as it is", document.file, place(document, ""))
+/// What is to be typed to come back here.
+fn me() -> String {
+    called::name()
 }
 
-fn judge(document: &Document, report: &mut Report) -> Option<Admitted> {
-    let (admitted, warnings) = inspect(&document.value);
-    match admitted {
-        Ok(well) => {
-            warnings.iter().for_each(|warning| report.say(&line(document, warning, "warning: ")));
-            let Admitted { strategy, facts, .. } = &well;
-            let head = format!("{}{}: Rollout {} is well", document.file, place(document, ""), facts.name);
-            report.say(&format!("{head}: revision {}; {}", strategy.revision, way(strategy)));
-            Some(well)
-        }
-        Err(mut refusals) => {
-            refusals.sort_by_key(|refusal| document.place(&refusal.path));
-            refusals.iter().for_each(|refusal| report.refuse(&line(document, refusal, "")));
-            warnings.iter().for_each(|warning| report.say(&line(document, warning, "warning: ")));
-            None
-        }
-    }
-}
-
-fn line(document: &Document, refusal: &Refusal, kind: &str) -> String {
-    format!("{}{}: {kind}{refusal}", document.file, place(document, &refusal.path))
-}
-
-fn place(document: &Document, path: &str) -> String {
-    document.place(path).map_or_else(String::new, |place| format!(":{}", place.line))
-}
-
-/// The way of a release in a few words: `10 %, 5m, 25 %, until promoted, 100 %`.
-fn way(strategy: &Strategy) -> String {
-    let step = |step: &Step| match step {
-        Step::SetWeight(weight) => weight.to_string(),
-        Step::Pause(Some(duration)) => spoken(*duration),
-        Step::Pause(None) => "until promoted".to_owned(),
-        Step::SetCanaryScale(scale) => scale.to_string(),
-        Step::Gate(_) => "gate".to_owned(),
-    };
-    let steps: Vec<String> = strategy.steps.iter().map(step).collect();
-    let metrics: Vec<&str> = strategy.analysis.metrics.iter().map(|m| m.name.as_str()).collect();
-    let judged = if metrics.is_empty() {
-        "not judged".to_owned()
-    } else {
-        format!("judged on {}", metrics.join(", "))
-    };
-    if steps.is_empty() {
-        format!("all at once; {judged}")
-    } else {
-        format!("steps {}; {judged}", steps.join(", "))
-    }
-}
+#[cfg(test)]
+mod tests;

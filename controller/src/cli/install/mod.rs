@@ -14,10 +14,10 @@ use super::Exit;
 use super::place::Misused;
 use sheet::{Sheet, sheets};
 
-const CRD: &str = include_str!("../../../../crds/penstock.dev_rollouts.yaml");
+pub(super) const CRD: &str = include_str!("../../../../crds/penstock.dev_rollouts.yaml");
 const NAMESPACE: &str = include_str!("../../../deploy/namespace.yaml");
-const ACCOUNT: &str = include_str!("../../../deploy/account.yaml");
-const RIGHTS: &str = include_str!("../../../deploy/rights.yaml");
+pub(super) const ACCOUNT: &str = include_str!("../../../deploy/account.yaml");
+pub(super) const RIGHTS: &str = include_str!("../../../deploy/rights.yaml");
 const PEOPLE: &str = include_str!("../../../deploy/people.yaml");
 const PAGE: &str = include_str!("../../../deploy/page.yaml");
 const CONTROLLER: &str = include_str!("../../../deploy/controller.yaml");

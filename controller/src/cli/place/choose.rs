@@ -10,7 +10,7 @@ use super::cluster::Cluster;
 use super::cluster::config::{self, Asked};
 use super::folder::Folder;
 use super::{Misused, NotFound, Place};
-use crate::cli::called;
+use crate::cli::{called, complete};
 
 /// How the place is found, for `--help`.
 pub(crate) const HELP: &str = "\
@@ -35,8 +35,18 @@ pub(crate) struct Where {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// In this namespace; when left out, on a cluster the context's, in a folder all of them
-    #[arg(short, long, global = true, value_name = "NAMESPACE")]
+    #[arg(short, long, global = true, value_name = "NAMESPACE", add = complete::namespaces())]
     pub(crate) namespace: Option<String>,
+}
+
+/// A place by its kind.
+pub(crate) enum Either {
+    /// A folder; `guessed`: nobody has named it, and there is a cluster that could have been meant.
+    Folder {
+        dir: PathBuf,
+        guessed: bool,
+    },
+    Cluster(Box<Cluster>),
 }
 
 /// What the command line, the environment and the folder say of the place.
@@ -64,6 +74,14 @@ impl Where {
     /// Errors: [`Misused`] for a folder and a cluster at once, [`NotFound`] where there is neither; a cluster's
     /// configuration that can't be understood.
     pub(crate) fn place(&self) -> Result<Box<dyn Place>> {
+        Ok(match self.either()? {
+            Either::Folder { dir, guessed } => Box::new(Folder::new(dir, guessed)),
+            Either::Cluster(cluster) => cluster,
+        })
+    }
+
+    /// The place that is meant, where it matters of which kind it is. Errors as those of [`Where::place`].
+    pub(crate) fn either(&self) -> Result<Either> {
         let env_dir = env_dir();
         let signs = Signs {
             dir: self.dir.as_deref(),
@@ -79,8 +97,8 @@ impl Where {
             ));
         }
         Ok(match meant(signs) {
-            Meant::Folder { dir, guessed } => Box::new(Folder::new(dir.to_owned(), guessed)),
-            Meant::Cluster => Box::new(self.cluster()?),
+            Meant::Folder { dir, guessed } => Either::Folder { dir: dir.to_owned(), guessed },
+            Meant::Cluster => Either::Cluster(Box::new(self.cluster()?)),
             Meant::Nothing => bail!(nothing()),
         })
     }

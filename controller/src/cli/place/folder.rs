@@ -1,5 +1,7 @@
 //! A folder that `penstock local` works on.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -7,10 +9,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use penstock_crds::DecisionRecord;
 use penstock_driver::local::instance::Instance;
+use penstock_driver::local::logs::Reader;
 use penstock_driver::local::orders::{self, Orders};
-use penstock_driver::local::{Home, Key};
+use penstock_driver::local::revisions::Revisions;
+use penstock_driver::local::{Home, Key, files};
 
-use super::{Patience, Place, Saved, Scope, Show, Target, Told, Wish};
+use super::{Kept, Misused, NotFound, Patience, Place, Saved, Scope, Show, Target, Told, Wish};
+use crate::cli::logs::{Say, Wanted};
+use crate::cli::paint::complain;
 use crate::cli::{called, now, store};
 
 /// How soon a change is seen.
@@ -87,6 +93,50 @@ impl Place for Folder {
                 patience.as_secs(),
                 called::name()
             ),
+        }
+    }
+
+    fn kept(&self, of: &Saved) -> Result<Vec<Kept>> {
+        let home = Home::at(&self.dir)?;
+        let key = Key::new(of.namespace(), of.name())?;
+        let listed = Revisions::new(&home).list(&key)?;
+        listed.problems.iter().for_each(|(revision, why)| complain(&format!("revision {revision}: {why}")));
+        let kept = listed.revisions.into_iter().map(|(revision, kept)| {
+            let template = serde_json::to_value(&kept.template)?;
+            Ok(Kept { revision: revision.to_string(), created: Some(kept.created), template })
+        });
+        kept.collect()
+    }
+
+    fn logs(&self, of: &Saved, wanted: &Wanted, say: Say<'_>) -> Result<()> {
+        if wanted.since.is_some() || wanted.container.is_some() {
+            let text =
+                "--since and --container are for clusters: a folder has one log for each pod, without times";
+            bail!(Misused(text.to_owned()));
+        }
+        let home = Home::at(&self.dir)?;
+        let prefix = format!("{}-{}-", of.name(), wanted.revision);
+        let mut readers: BTreeMap<String, Reader> = BTreeMap::new();
+        loop {
+            for file in files::list(&home.logs(), usize::MAX)? {
+                let name =
+                    file.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_suffix(".log"));
+                let name = name.filter(|name| name.starts_with(&prefix) && !readers.contains_key(*name));
+                let Some(name) = name else { continue };
+                // What begins while we look is heard from its beginning.
+                let tail = if readers.is_empty() || !wanted.follow { Some(wanted.tail) } else { None };
+                readers.insert(name.to_owned(), Reader::open(&file, tail)?);
+            }
+            if readers.is_empty() && !wanted.follow {
+                bail!(NotFound(format!("no pod of revision {} has said anything", wanted.revision)));
+            }
+            for (pod, reader) in &mut readers {
+                reader.read(&mut |line| say(pod, line))?;
+            }
+            if !wanted.follow {
+                return Ok(());
+            }
+            sleep(WATCHED);
         }
     }
 

@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 use penstock_core::observation::OrderKind;
+use penstock_core::time::Time;
 use penstock_crds::{DecisionRecord, Rollout};
 use serde::Deserialize;
 use serde_json::Value;
 
-pub(crate) use choose::{HELP, Where};
+use super::logs::{Say, Wanted};
+use super::paint::clean;
+
+pub(crate) use choose::{Either, HELP, Where};
 pub(crate) use cluster::Cluster;
 
 /// A place with Rollouts.
@@ -32,6 +36,14 @@ pub(crate) trait Place {
     ///
     /// Errors: it could not be written, or nobody followed it while `patience` lasted.
     fn give(&self, to: &Saved, wish: Wish, patience: Patience) -> Result<Told>;
+
+    /// The revisions that are kept, with their templates; in no order.
+    fn kept(&self, of: &Saved) -> Result<Vec<Kept>>;
+
+    /// What the pods of a revision say.
+    ///
+    /// Errors: [`NotFound`] when there is none and none is waited for.
+    fn logs(&self, of: &Saved, wanted: &Wanted, say: Say<'_>) -> Result<()>;
 
     /// That there is nothing, as a sentence.
     fn empty(&self, scope: &Scope) -> String;
@@ -101,6 +113,25 @@ fn typed(object: &Value) -> Rollout {
         rollout.status = serde_json::from_value(part("status")).ok();
         rollout
     })
+}
+
+/// A revision that is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Kept {
+    pub(crate) revision: String,
+    /// When it was made.
+    pub(crate) created: Option<Time>,
+    /// Its pod template.
+    pub(crate) template: Value,
+}
+
+impl Kept {
+    /// The images of its containers.
+    pub(crate) fn images(&self) -> Vec<String> {
+        let containers = self.template.pointer("/spec/containers").and_then(Value::as_array);
+        let images = containers.into_iter().flatten().filter_map(|container| container["image"].as_str());
+        images.map(clean).collect()
+    }
 }
 
 /// What a person wants.

@@ -19,10 +19,7 @@ pub(crate) fn table(all: &[Saved], now: Time, paint: Paint, wide: bool) -> Strin
         rows[0].extend(["SPLIT".to_owned(), "MESSAGE".to_owned()]);
     }
     rows.extend(all.iter().map(|saved| row(saved, now, wide)));
-    let widths: Vec<usize> = (0..rows[0].len())
-        .map(|n| rows.iter().filter_map(|row| row.get(n)).map(|cell| cell.chars().count()).max().unwrap_or(0))
-        .collect();
-    let mut lines = rows.iter().map(|row| line(row, &widths));
+    let mut lines = columns(&rows).into_iter();
     let head = lines.next().map(|head| paint.ink(Ink::Dim, &head)).unwrap_or_default();
     let body = all.iter().zip(lines).map(|(saved, line)| colored(saved, &line, paint));
     [head].into_iter().chain(body).map(|line| line + "\n").collect()
@@ -54,6 +51,15 @@ fn row(saved: &Saved, now: Time, wide: bool) -> Vec<String> {
         row.push(text(&status.message));
     }
     row
+}
+
+/// Rows as lines, their cells below each other.
+pub(crate) fn columns<R: AsRef<[String]>>(rows: &[R]) -> Vec<String> {
+    let most = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+    let cells = |n: usize| rows.iter().filter_map(move |row| row.as_ref().get(n));
+    let widths: Vec<usize> =
+        (0..most).map(|n| cells(n).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
+    rows.iter().map(|row| line(row.as_ref(), &widths)).collect()
 }
 
 fn line(row: &[String], widths: &[usize]) -> String {

@@ -1,15 +1,26 @@
 //! One Rollout with its revisions, pods and verdicts.
 
+use std::time::Duration;
+
+use penstock_core::state::spoken;
+use penstock_core::strategy::Step;
 use penstock_core::time::Time;
 use penstock_crds::{
     DecisionRecord, Measurement, PodStatus, RevisionStatus, Role, Rollout, RolloutStatus, Verdict, admit,
     time_of, words,
 };
 
+use super::Past;
 use crate::cli::paint::{Ink, Paint, age, clean};
 
 /// One Rollout with its revisions, pods and verdicts.
-pub(crate) fn tree(rollout: &Rollout, now: Time, paint: Paint, wide: bool) -> String {
+#[cfg(test)]
+pub(super) fn tree(rollout: &Rollout, now: Time, paint: Paint, wide: bool) -> String {
+    live(rollout, &Past::default(), now, paint, wide)
+}
+
+/// One Rollout with its revisions, pods and verdicts, and what a watch has seen so far.
+pub(crate) fn live(rollout: &Rollout, past: &Past, now: Time, paint: Paint, wide: bool) -> String {
     let none = RolloutStatus::default();
     let status = rollout.status.as_ref().unwrap_or(&none);
     let mut lines = head(rollout, status, paint);
@@ -18,7 +29,7 @@ pub(crate) fn tree(rollout: &Rollout, now: Time, paint: Paint, wide: bool) -> St
     lines.extend(revisions(&status.revisions, now, paint, wide));
     if !status.measurements.is_empty() {
         lines.push(String::new());
-        lines.extend(measurements(&status.measurements, now, paint));
+        lines.extend(measurements(rollout, &status.measurements, past, now, paint));
     }
     if wide && !status.conditions.is_empty() {
         lines.push(String::new());
@@ -66,8 +77,17 @@ fn step_line(rollout: &Rollout, status: &RolloutStatus, step: i32, steps: i32, n
     let known = admit(rollout).map(|admitted| admitted.strategy.steps).unwrap_or_default();
     let same = i32::try_from(known.len()).is_ok_and(|n| n == steps);
     let what = usize::try_from(step).ok().and_then(|n| known.get(n)).filter(|_| same);
+    let left = what.and_then(|step| left(step, status, now)).unwrap_or_default();
     let what = what.map(|step| format!(": {}", words::step(step)));
-    format!("step {} of {steps}{}{}", step + 1, what.unwrap_or_default(), since.unwrap_or_default())
+    format!("step {} of {steps}{}{}{left}", step + 1, what.unwrap_or_default(), since.unwrap_or_default())
+}
+
+/// What is left of a pause that ends by itself; when it is over, something else is waited for.
+fn left(step: &Step, status: &RolloutStatus, now: Time) -> Option<String> {
+    let (Step::Pause(Some(pause)), Some(since)) = (step, &status.step_since) else { return None };
+    let left = pause.saturating_sub(now.since(time_of(since)));
+    let left = Duration::from_secs(left.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+    (!left.is_zero()).then(|| format!(", {} left", spoken(left)))
 }
 
 fn revisions(all: &[RevisionStatus], now: Time, paint: Paint, wide: bool) -> Vec<String> {
@@ -129,7 +149,7 @@ fn pod_line(pod: &PodStatus, paint: Paint, wide: bool) -> String {
     format!("{}{address}  {state}{}{trouble}", clean(&pod.name), restarts(pod.restarts))
 }
 
-fn measurements(all: &[Measurement], now: Time, paint: Paint) -> Vec<String> {
+fn measurements(rollout: &Rollout, all: &[Measurement], past: &Past, now: Time, paint: Paint) -> Vec<String> {
     let width = |of: fn(&Measurement) -> &str| all.iter().map(|m| of(m).chars().count()).max().unwrap_or(0);
     let name = |m: &Measurement| clean(&m.metric);
     let (names, values) = (width(|m| &m.metric), width(|m| m.value.as_deref().unwrap_or("-")).max(1));
@@ -139,7 +159,12 @@ fn measurements(all: &[Measurement], now: Time, paint: Paint) -> Vec<String> {
         let counts =
             m.total.zip(m.bad).map(|(total, bad)| format!("  {bad} of {total} requests")).unwrap_or_default();
         let time = m.time.as_ref().map(|t| format!("  {} ago", age(now, time_of(t)))).unwrap_or_default();
-        format!("{:names$}  {}  {value:>values$}{limit}{counts}{time}", name(m), paint.verdict(m.verdict))
+        let picture = match past.picture(rollout, m) {
+            picture if picture.is_empty() => picture,
+            picture => format!("  {}", paint.ink(Ink::Blue, &picture)),
+        };
+        let verdict = paint.verdict(m.verdict);
+        format!("{:names$}  {verdict}  {value:>values$}{limit}{counts}{time}{picture}", name(m))
     };
     // Of a good one, the numbers have said all.
     let why = |m: &Measurement| {

@@ -3,6 +3,7 @@
 mod answer;
 pub(super) mod config;
 mod inspect;
+mod logs;
 mod orders;
 mod trouble;
 mod watch;
@@ -18,8 +19,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 
 use crate::cli::called;
+use crate::cli::logs::{Say, Wanted};
 
-use super::{NotFound, Patience, Place, Saved, Scope, Show, Target, Told, Wish, listed, nearest};
+use super::{Kept, NotFound, Patience, Place, Saved, Scope, Show, Target, Told, Wish, listed, nearest};
 use config::{Asked, Found};
 use trouble::Doing;
 
@@ -64,6 +66,28 @@ impl Cluster {
         Ok(Cluster { runtime, client, name, cluster, address, namespace, user })
     }
 
+    /// Waits for what is asked of the cluster.
+    pub(crate) fn wait<T>(&self, asked: impl Future<Output = T>) -> T {
+        self.runtime.block_on(asked)
+    }
+
+    /// What asks the API server.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Its address, for people.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The version of its API server. Errors: no answer, or it does not know us.
+    pub(crate) async fn version(&self) -> Result<String> {
+        let doing = self.doing("reach", None);
+        let answer = patiently(&doing, async || self.client.apiserver_version().await).await?;
+        Ok(answer.map_err(|error| trouble::explain(&error, &doing))?.git_version)
+    }
+
     fn doing<'a>(&'a self, verb: &'a str, namespace: Option<&'a str>) -> Doing<'a> {
         Doing { cluster: &self.cluster, address: &self.address, verb, namespace }
     }
@@ -77,7 +101,7 @@ impl Cluster {
         }
     }
 
-    fn namespace<'a>(&'a self, scope: &'a Scope) -> Result<Option<&'a str>> {
+    pub(crate) fn namespace<'a>(&'a self, scope: &'a Scope) -> Result<Option<&'a str>> {
         if scope.everywhere {
             return Ok(None);
         }
@@ -86,7 +110,7 @@ impl Cluster {
         Ok(Some(namespace))
     }
 
-    async fn list(&self, namespace: Option<&str>) -> Result<Vec<Saved>> {
+    pub(crate) async fn list(&self, namespace: Option<&str>) -> Result<Vec<Saved>> {
         let (api, doing) = (self.rollouts(namespace), self.doing("list", namespace));
         let mut all = Vec::new();
         let mut params = ListParams::default().limit(PAGE);
@@ -103,7 +127,7 @@ impl Cluster {
         Ok(all)
     }
 
-    async fn get(&self, target: &Target) -> Result<Saved> {
+    pub(crate) async fn get(&self, target: &Target) -> Result<Saved> {
         let namespace = target.namespace.as_deref().unwrap_or(&self.namespace);
         fit("namespace", namespace)?;
         fit("name of a Rollout", &target.name)?;
@@ -149,6 +173,14 @@ impl Place for Cluster {
 
     fn give(&self, to: &Saved, wish: Wish, patience: Patience) -> Result<Told> {
         self.runtime.block_on(self.order(to, wish, patience))
+    }
+
+    fn kept(&self, of: &Saved) -> Result<Vec<Kept>> {
+        self.runtime.block_on(self.kept_revisions(of))
+    }
+
+    fn logs(&self, of: &Saved, wanted: &Wanted, say: Say<'_>) -> Result<()> {
+        self.runtime.block_on(self.speak(of, wanted, say))
     }
 
     fn empty(&self, scope: &Scope) -> String {
