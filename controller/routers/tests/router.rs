@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use k8s_openapi::api::core::v1::{PodSpec, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use penstock_routers::live::says;
 use penstock_routers::router::{self, Router};
@@ -123,6 +124,32 @@ fn what_a_person_chooses_is_taken_as_it_is() {
 }
 
 /// As an API server returns it: with defaults, and what others have added.
+#[test]
+fn a_router_takes_as_many_connections_as_fit_into_its_memory() {
+    let most = |limit: &str| {
+        let limits = Some([("memory".to_owned(), Quantity(limit.to_owned()))].into());
+        let resources = Some(ResourceRequirements { limits, ..ResourceRequirements::default() });
+        let deployment = Router { resources, ..router() }.deployment(&anchor());
+        let pod = deployment.spec.unwrap().template.spec.unwrap();
+        let args = pod.containers[0].args.clone().unwrap();
+        let value = |name: &str| args.iter().find_map(|arg| arg.strip_prefix(name)).unwrap().to_owned();
+        let (connections, requests) = (value("--max-connections="), value("--max-in-flight="));
+        assert_eq!(connections, requests);
+        connections.parse::<u64>().unwrap()
+    };
+    assert_eq!(most("512Mi"), 10_000, "as without a word");
+    assert_eq!(most("4Gi"), 10_000);
+    assert_eq!(most("0.25Gi"), most("256Mi"));
+    assert_eq!(most("256Mi"), (192 << 20) / (30 << 10));
+    assert_eq!(most("100M"), (100_000_000 - (64 << 20)) / (30 << 10));
+    assert_eq!((most("64Mi"), most("1")), (100, 100), "it serves somebody");
+    assert_eq!(
+        (most("much"), most("-1"), most("infinityGi")),
+        (10_000, 10_000, 10_000),
+        "the API server says so"
+    );
+}
+
 #[test]
 fn what_stands_already_is_not_written_again() {
     let wanted = router().deployment(&anchor());

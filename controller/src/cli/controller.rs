@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use penstock_driver::kube::{Options, run};
 
 use super::Exit;
@@ -46,6 +47,21 @@ pub(super) struct Controller {
     /// Routers of each namespace
     #[arg(long, value_name = "N", env = "PENSTOCK_ROUTER_REPLICAS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
     router_replicas: u32,
+    /// What each router may use, as `resources` of a container: {requests: {cpu: 100m}, limits: {memory: 1Gi}}; requests
+    /// of 50m and 64Mi and a limit of 512Mi when left out. Memory sets how many connections one takes
+    #[arg(long, value_name = "YAML", env = "PENSTOCK_ROUTER_RESOURCES", value_parser = resources)]
+    router_resources: Option<ResourceRequirements>,
+    /// When the image of the routers is pulled: Always, IfNotPresent or Never; as Kubernetes does when left out
+    #[arg(long, value_name = "POLICY", env = "PENSTOCK_ROUTER_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
+    router_pull_policy: Option<String>,
+    /// A Secret to pull the image of the routers with, in each namespace with a Rollout; may be repeated
+    #[arg(
+        long = "router-pull-secret",
+        value_name = "NAME",
+        env = "PENSTOCK_ROUTER_PULL_SECRETS",
+        value_delimiter = ','
+    )]
+    router_pull_secrets: Vec<String>,
     /// The Prometheus that judges Rollouts that name no source; the routers themselves when left out
     #[arg(long, value_name = "URL", env = "PENSTOCK_PROMETHEUS")]
     prometheus: Option<String>,
@@ -70,6 +86,9 @@ impl Controller {
             name: self.name.unwrap_or_else(host_name),
             router_image: self.router_image,
             router_replicas: self.router_replicas,
+            router_resources: self.router_resources,
+            router_pull_policy: self.router_pull_policy,
+            router_pull_secrets: self.router_pull_secrets,
             prometheus: self.prometheus,
             outside: self.outside.into(),
             metrics: self.metrics,
@@ -94,6 +113,18 @@ impl Controller {
     }
 }
 
+/// Fields that no container has are refused here: an API server would drop them in silence.
+fn resources(text: &str) -> Result<ResourceRequirements, String> {
+    let mut unknown = Vec::new();
+    let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let read = serde_ignored::deserialize(value, |path| unknown.push(path.to_string()));
+    let read: ResourceRequirements = read.map_err(|error| error.to_string())?;
+    if let Some(field) = unknown.first() {
+        return Err(format!("there is no field `{field}`: write requests and limits"));
+    }
+    Ok(read)
+}
+
 fn own_namespace() -> String {
     let read = std::fs::read_to_string(OWN_NAMESPACE);
     read.map_or_else(|_| "penstock-system".to_owned(), |namespace| namespace.trim().to_owned())
@@ -102,4 +133,20 @@ fn own_namespace() -> String {
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
     name.map_or_else(|_| "penstock".to_owned(), |name| name.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_of_routers_are_those_of_a_container_and_nothing_else() {
+        let read = resources("{requests: {cpu: 100m}, limits: {memory: 1Gi}}").unwrap();
+        assert_eq!(read.limits.unwrap()["memory"].0, "1Gi");
+        assert_eq!(read.requests.unwrap()["cpu"].0, "100m");
+        assert_eq!(resources("{}").unwrap(), ResourceRequirements::default());
+        let why = resources("{limit: {memory: 1Gi}}").unwrap_err();
+        assert_eq!(why, "there is no field `limit`: write requests and limits");
+        assert!(resources("1Gi").is_err() && resources("{limits: [").is_err());
+    }
 }

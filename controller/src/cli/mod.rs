@@ -56,7 +56,7 @@ enum Command {
     /// Run the Rollouts of a folder on this machine, without Kubernetes
     Local(local::Local),
     /// Look after the Rollouts of a cluster
-    Controller(controller::Controller),
+    Controller(Box<controller::Controller>),
     /// Print what a cluster needs for Penstock: the definition of Rollouts, rights, the controller
     Install(install::Install),
     /// Show what it does, in about a minute: a good release, one that fails, one that is slow

@@ -68,9 +68,9 @@ async fn routers(cluster: &Cluster, wanted: &Furniture) -> Result<(), CallError>
         namespace: namespace.to_owned(),
         image: cluster.options.router_image.clone(),
         replicas: cluster.options.router_replicas,
-        resources: None,
-        pull_policy: None,
-        pull_secrets: Vec::new(),
+        resources: cluster.options.router_resources.clone(),
+        pull_policy: cluster.options.router_pull_policy.clone(),
+        pull_secrets: cluster.options.router_pull_secrets.clone(),
     };
     let account = anchor(cluster, wanted, &router).await?;
     let Some(anchor) = router::anchor(&account) else { return Ok(()) };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::Api;
 use kube::runtime::watcher;
 use penstock_proxy_api::object;
@@ -56,6 +57,12 @@ pub struct Options {
     pub router_image: String,
     /// Routers per namespace.
     pub router_replicas: u32,
+    /// What each router may use; a choice of our own when left out.
+    pub router_resources: Option<ResourceRequirements>,
+    /// When their image is pulled; Kubernetes' own choice when left out.
+    pub router_pull_policy: Option<String>,
+    /// Secrets of each namespace to pull it with.
+    pub router_pull_secrets: Vec<String>,
     /// Address of the Prometheus that judges Rollouts that name no source; the routers themselves when left out.
     pub prometheus: Option<String>,
     /// What holds for all Rollouts.

@@ -21,10 +21,15 @@ const DRAIN_DELAY: i64 = 5;
 const DRAIN_TIMEOUT: i64 = 30;
 /// Seconds for the process to end after all that.
 const MARGIN: i64 = 5;
-/// Most connections of clients, and most requests in flight of one Rollout. A connection with a request in flight
-/// takes about 30 KiB, so that these fit into the memory of [`resources`]: beyond them clients wait, or are told to
-/// come back, and nobody is killed.
-const MOST: u32 = 10_000;
+/// Most connections of clients, and most requests in flight of one Rollout: beyond them clients wait, or are told to
+/// come back. Fewer where the memory is limited to less than they take, so that nobody is killed.
+const MOST: u64 = 10_000;
+/// There is no sense in fewer.
+const LEAST: u64 = 100;
+/// What a connection with a request in flight takes, in bytes.
+const EACH: u64 = 30 << 10;
+/// What a router takes beside its connections, in bytes.
+const REST: u64 = 64 << 20;
 /// The user of distroless images: neither root nor anybody who owns a file.
 const USER: i64 = 65_532;
 
@@ -68,12 +73,13 @@ pub(super) fn spec(router: &Router) -> PodSpec {
 }
 
 fn container(router: &Router) -> Container {
+    let resources = router.resources.clone().unwrap_or_else(resources);
     Container {
         name: NAME.to_owned(),
         image: Some(router.image.clone()),
         image_pull_policy: router.pull_policy.clone(),
         command: Some(vec!["penstock-proxy".to_owned()]),
-        args: Some(arguments()),
+        args: Some(arguments(most(&resources))),
         env: Some(
             ["POD_NAME", "POD_NAMESPACE"].into_iter().zip(["name", "namespace"]).map(variable).collect(),
         ),
@@ -83,7 +89,7 @@ fn container(router: &Router) -> Container {
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),
-        resources: Some(router.resources.clone().unwrap_or_else(resources)),
+        resources: Some(resources),
         readiness_probe: Some(readiness()),
         liveness_probe: Some(liveness()),
         security_context: Some(SecurityContext {
@@ -98,15 +104,40 @@ fn container(router: &Router) -> Container {
     }
 }
 
-fn arguments() -> Vec<String> {
+/// How many connections fit into the memory of a router.
+fn most(resources: &ResourceRequirements) -> u64 {
+    let limit = resources.limits.as_ref().and_then(|limits| bytes(&limits.get("memory")?.0));
+    limit.map_or(MOST, |limit| (limit.saturating_sub(REST) / EACH).clamp(LEAST, MOST))
+}
+
+/// A quantity of memory in bytes. `None`: it is none, which the API server says to whoever has written it.
+fn bytes(quantity: &str) -> Option<u64> {
+    const KIB: f64 = 1024.0;
+    const UNITS: [(&str, f64); 9] = [
+        ("Ki", KIB),
+        ("Mi", KIB * KIB),
+        ("Gi", KIB * KIB * KIB),
+        ("Ti", KIB * KIB * KIB * KIB),
+        ("k", 1e3),
+        ("M", 1e6),
+        ("G", 1e9),
+        ("T", 1e12),
+        ("", 1.0),
+    ];
+    let (number, unit) = UNITS.iter().find_map(|(name, unit)| Some((quantity.strip_suffix(name)?, *unit)))?;
+    let number = number.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0)?;
+    Some((number * unit) as u64)
+}
+
+fn arguments(most: u64) -> Vec<String> {
     vec![
         "run".to_owned(),
         "--kube".to_owned(),
         "--instance=$(POD_NAME)".to_owned(),
         format!("--drain-delay={DRAIN_DELAY}s"),
         format!("--drain-timeout={DRAIN_TIMEOUT}s"),
-        format!("--max-connections={MOST}"),
-        format!("--max-in-flight={MOST}"),
+        format!("--max-connections={most}"),
+        format!("--max-in-flight={most}"),
     ]
 }
 
