@@ -1,9 +1,10 @@
 //! What a Rollout says of itself, in words for people: the same on a terminal, on the page and in a message.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use penstock_core::state::spoken;
 use penstock_core::strategy::Step;
 
-use crate::status::{DecisionRecord, Phase};
+use crate::status::{DecisionRecord, Phase, RolloutStatus};
 
 /// On one line, and without what could steer a terminal: it may come from a pod's last words.
 pub fn clean(text: &str) -> String {
@@ -66,9 +67,13 @@ pub enum Urgency {
 }
 
 impl Urgency {
-    /// What a phase wants.
-    pub fn of(phase: Phase) -> Urgency {
-        match phase {
+    /// What a Rollout wants, by its status.
+    pub fn of(status: &RolloutStatus) -> Urgency {
+        // A gate or a freeze goes by itself.
+        let waits =
+            |c: &Condition| c.type_ == "Reconciling" && matches!(c.reason.as_str(), "Frozen" | "Gated");
+        match status.phase {
+            Phase::Paused if status.conditions.iter().any(waits) => Urgency::Look,
             Phase::Aborted | Phase::Stalled | Phase::Invalid | Phase::Paused => Urgency::Person,
             Phase::Held | Phase::Unknown => Urgency::Look,
             Phase::Pending | Phase::Deploying | Phase::Progressing => Urgency::UnderWay,

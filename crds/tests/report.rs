@@ -243,6 +243,22 @@ fn a_split_that_all_have_acknowledged_stays_so_while_one_does_not_answer() {
 }
 
 #[test]
+fn what_goes_on_by_itself_needs_no_person() {
+    use penstock_crds::words::Urgency;
+    for (cause, urgency) in [
+        (Cause::Person, Urgency::Person),
+        (Cause::Paused, Urgency::Person),
+        (Cause::Gate, Urgency::Look),
+        (Cause::Frozen, Urgency::Look),
+    ] {
+        let status = Scene::releasing(cause).told();
+        assert_eq!((status.phase, Urgency::of(&status)), (Phase::Paused, urgency), "{cause:?}");
+    }
+    assert_eq!(Urgency::of(&Scene::aborted().told()), Urgency::Person);
+    assert_eq!(Urgency::of(&Scene::new().told()), Urgency::Rest);
+}
+
+#[test]
 fn a_first_revision_that_takes_too_long_needs_a_person() {
     let mut scene = Scene::first_deploy(3);
     let release = scene.state.release.as_mut().unwrap();

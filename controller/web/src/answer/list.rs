@@ -60,7 +60,7 @@ fn in_order<S: Serializer>(items: &[Arc<Summary>], to: S) -> Result<S::Ok, S::Er
 /// One Rollout in a line.
 pub(crate) fn summary(object: &Value, name: &RolloutName) -> Summary {
     let status = status(object);
-    let urgency = Urgency::of(status.phase);
+    let urgency = Urgency::of(&status);
     let columns = status.columns.clone().unwrap_or_default();
     let released = status.canary_revision.is_some() && status.stable_revision.is_some();
     let last = status.decisions.last();

@@ -31,7 +31,7 @@ pub(crate) fn one(object: &Value, name: &RolloutName, seen: Seen) -> Value {
         "namespace": name.namespace,
         "name": name.name,
         "phase": status.phase.as_str(),
-        "urgency": Urgency::of(status.phase).as_str(),
+        "urgency": Urgency::of(&status).as_str(),
         "message": clean(status.message.as_deref().unwrap_or("nothing was decided yet")),
         "unseen": generation.zip(status.observed_generation).is_some_and(|(new, old)| old < new),
         "weight": status.split.as_ref().map(|split| split.weight),
