@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::ResourceExt;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use penstock_core::decision::{Action, Decision, What};
@@ -43,6 +43,9 @@ use crate::served;
 
 /// What stands around a Rollout is looked at no more often.
 const FURNISH_AGAIN: Duration = Duration::from_millis(50);
+
+/// Orders that were changed by somebody in between are tried again at once so often; then in the next turn.
+const CLAIMS: usize = 8;
 
 /// While routers don't know of all pods that are ready, they are asked this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -337,11 +340,22 @@ impl KubeWorld {
             tracing::warn!(rollout = %self.key, "{problem}");
         }
         let id = || format!("{:013}-{:08x}", now().0, fastrand::u32(..));
-        let Some(patch) = orders::claims(&self.rollout.metadata, id, now()) else { return };
-        if let Err(error) = self.patch(patch).await {
-            tracing::warn!(rollout = %self.key, error = error.why, "orders can't be taken yet");
-            self.bell.ring();
+        let mut metadata = self.rollout.metadata.clone();
+        let mut why = String::new();
+        // Somebody who writes all the time leaves little time between a look and a write, less than a turn takes.
+        for _ in 0..CLAIMS {
+            let Some(patch) = orders::claims(&metadata, id, now()) else { return };
+            let Err(error) = self.patch(patch).await else { return };
+            why = error.why;
+            let there = self.cluster.rollouts.get(&self.key).map(|there| there.object()["metadata"].take());
+            let there = there.and_then(|there| serde_json::from_value::<ObjectMeta>(there).ok());
+            match there.filter(|there| there.uid == metadata.uid) {
+                Some(there) if matches!(error.kind, Kind::Conflict | Kind::Invalid) => metadata = there,
+                Some(_) | None => break,
+            }
         }
+        tracing::warn!(rollout = %self.key, error = why, "orders can't be taken yet");
+        self.bell.ring();
     }
 
     /// Patches the annotations as they were read; on a conflict, what is there is taken in.
