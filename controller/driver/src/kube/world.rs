@@ -44,8 +44,8 @@ use crate::served;
 /// What stands around a Rollout is looked at no more often.
 const FURNISH_AGAIN: Duration = Duration::from_millis(50);
 
-/// Orders that were changed by somebody in between are tried again at once so often; then in the next turn.
-const CLAIMS: usize = 8;
+/// A write is tried at once so often when somebody else has written something else in between; then in the next turn.
+const TRIES: usize = 8;
 
 /// While routers don't know of all pods that are ready, they are asked this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -343,7 +343,7 @@ impl KubeWorld {
         let mut metadata = self.rollout.metadata.clone();
         let mut why = String::new();
         // Somebody who writes all the time leaves little time between a look and a write, less than a turn takes.
-        for _ in 0..CLAIMS {
+        for _ in 0..TRIES {
             let Some(patch) = orders::claims(&metadata, id, now()) else { return };
             let Err(error) = self.patch(patch).await else { return };
             why = error.why;
@@ -521,8 +521,16 @@ impl KubeWorld {
         if saved == self.saved {
             return Ok(());
         }
-        let (version, generation) = (self.rollout.resource_version(), self.rollout.metadata.generation);
-        let written = put_status(&self.cluster, &self.key, &self.uid(), version, &status).await;
+        let (mut version, generation) = (self.rollout.resource_version(), self.rollout.metadata.generation);
+        let mut written = put_status(&self.cluster, &self.key, &self.uid(), version, &status).await;
+        for _ in 1..TRIES {
+            if !matches!(&written, Err(error) if error.kind == Kind::Conflict) {
+                break;
+            }
+            let Some(same) = self.untouched().await else { break };
+            version = Some(same);
+            written = put_status(&self.cluster, &self.key, &self.uid(), version, &status).await;
+        }
         match written {
             Ok(written) => {
                 // Somebody may have written a new spec: then its event brings the rest.
@@ -538,6 +546,20 @@ impl KubeWorld {
             }
             Err(error) => Err(SaveError::Refused { what: self.key.to_string(), why: error.why }),
         }
+    }
+
+    /// The version that stands there now, if neither spec nor status have changed since they were read: what was decided
+    /// on them holds. Somebody who writes labels or annotations all the time would win against every turn otherwise.
+    async fn untouched(&self) -> Option<String> {
+        let api = self.cluster.rollouts_in(&self.key.namespace);
+        let there = call(&self.cluster.metrics, api.get_opt(&self.key.name)).await.ok()??;
+        let status = there.data.get("status").cloned().unwrap_or_default();
+        let status: RolloutStatus = serde_json::from_value(status).ok()?;
+        let same = there.metadata.uid == self.rollout.metadata.uid
+            && there.metadata.generation == self.rollout.metadata.generation
+            && there.metadata.deletion_timestamp == self.rollout.metadata.deletion_timestamp
+            && plain(&status) == self.saved;
+        there.resource_version().filter(|_| same)
     }
 
     /// Reads the Rollout from the API server itself. `false`: it is gone.
