@@ -1,6 +1,7 @@
 //! A real Chromium, led by its driver (WebDriver, <https://www.w3.org/TR/webdriver2/>).
 
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -48,6 +49,7 @@ const FLAGS: [&str; 10] = [
 pub struct Browser {
     base: String,
     client: Client<HttpConnector, Full<Bytes>>,
+    logged: Mutex<Vec<String>>,
     _driver: Server,
     _profile: TempDir,
 }
@@ -65,7 +67,8 @@ impl Browser {
             .context("apt-get install chromium chromium-driver")?;
         let client = Client::builder(TokioExecutor::new()).build_http();
         let root = format!("http://127.0.0.1:{port}");
-        let mut browser = Browser { base: root.clone(), client, _driver: driver, _profile: profile };
+        let logged = Mutex::default();
+        let mut browser = Browser { base: root.clone(), client, logged, _driver: driver, _profile: profile };
         wait_until("the browser's driver listens", PATIENCE, async || {
             browser.ask("GET", "/status", None).await
         })
@@ -188,11 +191,14 @@ impl Browser {
         Ok(taken["data"].as_str().context("no picture")?.to_owned())
     }
 
-    /// What the page complained of.
+    /// What the page has complained of so far.
     pub async fn log(&self) -> Result<String> {
+        // The driver gives out each line once.
         let lines = self.ask("POST", "/se/log", Some(json!({"type": "browser"}))).await?;
-        let lines = lines.as_array().cloned().unwrap_or_default();
-        Ok(lines.iter().filter_map(|line| line["message"].as_str()).collect::<Vec<_>>().join("\n"))
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = lines.as_array().into_iter().flatten().filter_map(|line| line["message"].as_str());
+        logged.extend(lines.map(str::to_owned));
+        Ok(logged.join("\n"))
     }
 
     async fn devtools(&self, command: &str, params: Value) -> Result<Value> {

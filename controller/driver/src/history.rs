@@ -10,13 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use penstock_core::time::Time;
 use penstock_signals::RolloutName;
-use penstock_signals::proxy::Traffic;
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
 pub use record::{Recorded, record};
 pub use track::Subject;
-use track::Track;
+use track::{Counted, Track};
 
 /// Most Rollouts of which anything is kept; of more, those that were measured last.
 pub const MOST: usize = 200;
@@ -58,6 +57,8 @@ pub struct Curve {
     pub since: Option<u64>,
     /// The points, oldest first.
     pub points: Vec<Point>,
+    /// Why the last look at the proxies told nothing, if so.
+    pub trouble: Option<String>,
 }
 
 /// What was measured of all Rollouts.
@@ -131,10 +132,10 @@ impl Histories {
         self.lock().looks.keys().cloned().collect()
     }
 
-    /// Takes in what each proxy has counted for a Rollout by `now`.
-    fn take(&self, subject: &Subject, told: BTreeMap<String, BTreeMap<String, Traffic>>, now: Time) {
+    /// Takes in what each proxy has counted for a Rollout by `now`; `trouble`: why one did not tell.
+    fn take(&self, subject: &Subject, told: Counted, trouble: Option<String>, now: Time) {
         let mut inner = self.lock();
-        inner.tracks.entry(subject.name.clone()).or_default().take(subject, told, now);
+        inner.tracks.entry(subject.name.clone()).or_default().take(subject, told, trouble, now);
         while inner.tracks.len() > MOST {
             let oldest =
                 inner.tracks.iter().min_by_key(|(_, track)| track.last()).map(|(name, _)| name.clone());

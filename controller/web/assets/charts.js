@@ -33,6 +33,7 @@ export class Charts {
 
   take(curve) {
     this.points = curve.whole ? curve.points : [...this.points, ...curve.points];
+    this.trouble = curve.trouble;
     this.draw();
   }
 
@@ -71,7 +72,7 @@ class Chart {
     this.plot = null;
     this.now = h("p", { class: "now" });
     this.canvas = h("div", { class: "canvas", "aria-hidden": "true" });
-    this.none = h("p", { class: "none" }, "nothing is measured yet");
+    this.none = h("p", { class: "none" });
     this.title = h("h3", {}, kind.title);
     this.figure = h("figure", { class: `chart ${kind.key}`, id: `chart-${kind.key}` }, h("figcaption", {}, this.title, this.now), this.canvas, this.none);
   }
@@ -87,6 +88,7 @@ class Chart {
     const any = data.slice(1).some((series) => series.some((value) => value !== null));
     this.canvas.hidden = !any;
     this.none.hidden = any;
+    this.none.textContent = this.all.trouble ? `nothing can be measured: ${this.all.trouble}` : "nothing is measured yet";
     this.told = told;
     this.points = points;
     this.say(points.length - 1);

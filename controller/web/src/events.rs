@@ -182,7 +182,6 @@ async fn next_one(mut close: Close) -> Next<Close> {
     }
     loop {
         let event = tokio::select! {
-            biased;
             _ = close.reader.changes.changed() => {
                 let event = close.told().await;
                 if event.is_some() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use penstock_core::sample::NoData;
 use penstock_core::strategy::Check;
 use penstock_core::time::Time;
 use penstock_crds::{Phase, Rollout, RolloutStatus, admit};
@@ -63,11 +64,16 @@ async fn measure<V: Recorded>(view: &V, proxies: &Proxies, subjects: Vec<Subject
     }
     let each = by_namespace.into_iter().map(|(namespace, subjects)| async move {
         let exposed = proxies.scrape(&view.proxies(&namespace)).await;
+        let mut failed = exposed.values().filter_map(|told| told.as_ref().err());
+        let trouble = match failed.next() {
+            Some(NoData(why)) => Some(why.clone()),
+            None => exposed.is_empty().then(|| "no proxy is known yet".to_owned()),
+        };
         for subject in subjects {
             let told = exposed.iter().filter_map(|(instance, told)| {
                 Some((instance.clone(), traffic(&subject.name, told.as_ref().ok()?)))
             });
-            view.histories().take(&subject, told.collect(), now());
+            view.histories().take(&subject, told.collect(), trouble.clone(), now());
         }
     });
     stream::iter(each).buffer_unordered(CONCURRENT).collect::<Vec<()>>().await;

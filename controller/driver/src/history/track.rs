@@ -34,7 +34,8 @@ pub struct Subject {
     pub quantile: f64,
 }
 
-type Counted = BTreeMap<String, BTreeMap<String, Traffic>>;
+/// What each proxy has counted, by revision.
+pub(super) type Counted = BTreeMap<String, BTreeMap<String, Traffic>>;
 
 /// The points of a Rollout.
 #[derive(Debug, Default)]
@@ -45,6 +46,7 @@ pub(super) struct Track {
     since: Option<u64>,
     looks: VecDeque<(Time, Counted)>,
     canary: Option<String>,
+    trouble: Option<String>,
 }
 
 impl Track {
@@ -56,10 +58,17 @@ impl Track {
     pub(super) fn curve(&self, epoch: u64, after: u64) -> Curve {
         let known = if epoch == self.epoch { after } else { 0 };
         let from = self.points.partition_point(|point| point.number <= known);
-        Curve { epoch: self.epoch, since: self.since, points: self.points[from..].to_vec() }
+        Curve {
+            epoch: self.epoch,
+            since: self.since,
+            points: self.points[from..].to_vec(),
+            trouble: self.trouble.clone(),
+        }
     }
 
-    pub(super) fn take(&mut self, subject: &Subject, told: Counted, now: Time) {
+    /// `trouble`: why a proxy did not tell.
+    pub(super) fn take(&mut self, subject: &Subject, told: Counted, trouble: Option<String>, now: Time) {
+        self.trouble = trouble.filter(|_| told.is_empty());
         let (canary, stable) = (subject.canary.as_deref(), subject.stable.as_deref());
         let flow = |revision: Option<&str>| self.flow(revision?, &told, subject.quantile, now);
         let canary = canary.filter(|canary| Some(*canary) != stable);
@@ -142,7 +151,7 @@ mod tests {
     fn both_revisions_are_told_over_the_last_seconds() {
         let mut track = Track::default();
         for second in 0..20 {
-            track.take(&subject(), counted(80 * second, 20 * second, 2 * second), Time(1000 * second));
+            track.take(&subject(), counted(80 * second, 20 * second, 2 * second), None, Time(1000 * second));
         }
         let curve = track.curve(0, 0);
         assert_eq!((curve.points.len(), curve.since), (21, Some(0)));
@@ -160,16 +169,20 @@ mod tests {
     #[test]
     fn proxies_that_say_nothing_leave_a_gap() {
         let mut track = Track::default();
-        track.take(&subject(), counted(10, 10, 0), Time(1000));
-        track.take(&subject(), Counted::new(), Time(2000));
-        assert_eq!(track.curve(0, 2).points.iter().map(|p| p.canary).collect::<Vec<_>>(), [None]);
+        track.take(&subject(), counted(10, 10, 0), None, Time(1000));
+        track.take(&subject(), Counted::new(), Some("a can't be reached".into()), Time(2000));
+        let curve = track.curve(0, 2);
+        assert_eq!(curve.points.iter().map(|p| p.canary).collect::<Vec<_>>(), [None]);
+        assert_eq!(curve.trouble.as_deref(), Some("a can't be reached"));
+        track.take(&subject(), counted(20, 20, 0), Some("b can't be reached".into()), Time(3000));
+        assert_eq!(track.curve(0, 2).trouble, None, "others have told");
     }
 
     #[test]
     fn a_long_release_fits_and_readers_hear_of_it() {
         let mut track = Track::default();
         for second in 0..10_000 {
-            track.take(&subject(), counted(second, second, 0), Time(1000 * second));
+            track.take(&subject(), counted(second, second, 0), None, Time(1000 * second));
         }
         assert!(track.points.len() <= POINTS);
         assert!(track.epoch > 0);
