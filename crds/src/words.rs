@@ -108,28 +108,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_decision_has_a_sentence() {
-        let all = [
-            What::Deployed,
-            What::Started,
-            What::Advanced,
-            What::Passed,
-            What::Held,
-            What::Gated,
-            What::Frozen,
-            What::Paused,
-            What::Resumed,
-            What::Aborted,
-            What::Superseded,
-            What::Reverted,
-            What::Completed,
-            What::Retried,
-            What::Undone,
-            What::Promoted,
-            What::Refused,
-            What::Repaired,
-            What::Drained,
-        ];
-        let told = all.map(|what| {
+        let told = What::ALL.map(|what| {
             let decision = Decision {
                 number: 1,
                 at: Time(0),

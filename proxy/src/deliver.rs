@@ -2,9 +2,12 @@
 //! another revision.
 
 use std::error::Error;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use penstock_proxy_core::balance;
 
@@ -40,6 +43,19 @@ pub(crate) enum Failed {
     CutOff(Cause),
     /// It need not be tried again.
     Refused(Refusal),
+}
+
+/// Waits for something, unless what else is looked after ends the wait first.
+pub(crate) async fn unless<T>(
+    what: impl Future<Output = T>,
+    mut watch: impl FnMut(&mut Context<'_>) -> Poll<Failed>,
+) -> Result<T, Failed> {
+    let mut what = pin!(what);
+    poll_fn(|cx| match what.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => watch(cx).map(Err),
+    })
+    .await
 }
 
 /// How a request stood with an endpoint when the connection broke before the response.

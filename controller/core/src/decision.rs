@@ -97,3 +97,28 @@ pub enum What {
     /// Pods of an old revision are taken away.
     Drained,
 }
+
+impl What {
+    /// Every kind.
+    pub const ALL: [What; 19] = [
+        What::Deployed,
+        What::Started,
+        What::Advanced,
+        What::Passed,
+        What::Held,
+        What::Gated,
+        What::Frozen,
+        What::Paused,
+        What::Resumed,
+        What::Aborted,
+        What::Superseded,
+        What::Reverted,
+        What::Completed,
+        What::Retried,
+        What::Undone,
+        What::Promoted,
+        What::Refused,
+        What::Repaired,
+        What::Drained,
+    ];
+}

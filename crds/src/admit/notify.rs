@@ -14,29 +14,6 @@ const PATH: &str = "spec.notify";
 const MOST: usize = 10;
 const LONGEST_TEMPLATE: usize = 2000;
 
-/// What can be told.
-const EVENTS: [What; 19] = [
-    What::Deployed,
-    What::Started,
-    What::Advanced,
-    What::Passed,
-    What::Held,
-    What::Gated,
-    What::Frozen,
-    What::Paused,
-    What::Resumed,
-    What::Aborted,
-    What::Superseded,
-    What::Reverted,
-    What::Completed,
-    What::Retried,
-    What::Undone,
-    What::Promoted,
-    What::Refused,
-    What::Repaired,
-    What::Drained,
-];
-
 /// What a template may name.
 const PLACEHOLDERS: [&str; 9] =
     ["namespace", "rollout", "revision", "weight", "what", "why", "who", "sentence", "link"];
@@ -111,12 +88,12 @@ fn name(path: &str, name: Option<&str>, refusals: &mut Refusals) -> Option<Strin
 fn events(path: &str, words: Option<&Vec<String>>, refusals: &mut Refusals) -> Option<Vec<What>> {
     let Some(words) = words else {
         let told = |what: &What| !matches!(what, What::Passed | What::Drained);
-        return Some(EVENTS.into_iter().filter(told).collect());
+        return Some(What::ALL.into_iter().filter(told).collect());
     };
-    let all = words.iter().take(2 * EVENTS.len()).enumerate().map(|(n, text)| {
-        let known = EVENTS.into_iter().find(|what| word(*what) == text);
+    let all = words.iter().take(2 * What::ALL.len()).enumerate().map(|(n, text)| {
+        let known = What::ALL.into_iter().find(|what| word(*what) == text);
         if known.is_none() {
-            let remedy = did_you_mean(text, &EVENTS.map(word));
+            let remedy = did_you_mean(text, &What::ALL.map(word));
             refusals.add(format!("{path}[{n}]"), "no word of a decision", remedy);
         }
         known

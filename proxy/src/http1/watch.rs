@@ -1,12 +1,10 @@
 //! What ends the wait for an answer before it comes: the client, or the time.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::task::{Context, Poll};
 
 use penstock_proxy_core::balance::Tick;
 
-use crate::deliver::Failed;
+use crate::deliver::{Failed, unless};
 use crate::http1::alarm::NEVER;
 use crate::http1::call::RawCall;
 use crate::http1::pipe::Waits;
@@ -19,12 +17,7 @@ pub(super) const HALF_CLOSED: u64 = 500;
 impl RawCall<'_> {
     /// Waits for something else than the client's request, but no longer than the client and the time allow.
     pub(crate) async fn watched<T>(&mut self, what: impl Future<Output = T>) -> Result<T, Failed> {
-        let mut what = pin!(what);
-        poll_fn(|cx| match what.as_mut().poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Ok(done)),
-            Poll::Pending => self.poll_watch(cx).map(Err),
-        })
-        .await
+        unless(what, |cx| self.poll_watch(cx)).await
     }
 
     /// Looks after the client and the time.

@@ -1,7 +1,5 @@
 //! Who sent a request by HTTP/2: hears the answer, may cancel it, and waits no longer than the deadline.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -10,7 +8,7 @@ use h2::server::SendResponse;
 use http::{HeaderMap, Response, StatusCode};
 use penstock_proxy_core::balance::Tick;
 
-use crate::deliver::Failed;
+use crate::deliver::{Failed, unless};
 use crate::http1::alarm::{Alarm, NEVER};
 use crate::http2::outlet::Outlet;
 use crate::refusal::Refusal;
@@ -38,12 +36,7 @@ impl<'c> Caller<'c> {
 
     /// Waits for something else than the client, but no longer than the client and the time allow.
     pub(crate) async fn watched<T>(&mut self, what: impl Future<Output = T>) -> Result<T, Failed> {
-        let mut what = pin!(what);
-        poll_fn(|cx| match what.as_mut().poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Ok(done)),
-            Poll::Pending => self.poll_watch(cx).map(Err),
-        })
-        .await
+        unless(what, |cx| self.poll_watch(cx)).await
     }
 
     /// Looks after the client and the time, as long as there is no answer.

@@ -340,44 +340,42 @@ impl KubeWorld {
             tracing::warn!(rollout = %self.key, "{problem}");
         }
         let id = || format!("{:013}-{:08x}", now().0, fastrand::u32(..));
-        let mut metadata = self.rollout.metadata.clone();
-        let mut why = String::new();
-        // Somebody who writes all the time leaves little time between a look and a write, less than a turn takes.
-        for _ in 0..TRIES {
-            let Some(patch) = orders::claims(&metadata, id, now()) else { return };
-            let Err(error) = self.patch(patch).await else { return };
-            why = error.why;
-            let there = self.cluster.rollouts.get(&self.key).map(|there| there.object()["metadata"].take());
-            let there = there.and_then(|there| serde_json::from_value::<ObjectMeta>(there).ok());
-            match there.filter(|there| there.uid == metadata.uid) {
-                Some(there) if matches!(error.kind, Kind::Conflict | Kind::Invalid) => metadata = there,
-                Some(_) | None => break,
-            }
+        if let Err(error) = self.patch(|metadata| orders::claims(metadata, id, now())).await {
+            tracing::warn!(rollout = %self.key, error = error.why, "orders can't be taken yet");
+            self.bell.ring();
         }
-        tracing::warn!(rollout = %self.key, error = why, "orders can't be taken yet");
-        self.bell.ring();
     }
 
-    /// Patches the annotations as they were read; on a conflict, what is there is taken in.
-    async fn patch(&mut self, patch: Value) -> Result<(), CallError> {
+    /// Patches the annotations as they were read, if `change` wants any; on a conflict, what is there is taken in, and
+    /// changed: somebody who writes all the time leaves little time between a look and a write, less than a turn takes.
+    async fn patch(&mut self, change: impl Fn(&ObjectMeta) -> Option<Value>) -> Result<(), CallError> {
         let api = self.cluster.rollouts_in(&self.key.namespace);
-        let operations = serde_json::from_value(patch)
-            .map_err(|e| CallError { kind: Kind::Invalid, why: e.to_string() })?;
-        let patch: Patch<Value> = Patch::Json(operations);
-        let sent =
-            call(&self.cluster.metrics, api.patch(&self.key.name, &PatchParams::default(), &patch)).await;
-        match sent {
-            Ok(written) => {
-                self.metadata_of(&written);
-                self.cluster.rollouts.put(written);
-                Ok(())
-            }
-            Err(error) => {
-                if matches!(error.kind, Kind::Conflict | Kind::Invalid) {
-                    let there = call(&self.cluster.metrics, api.get(&self.key.name)).await?;
-                    self.cluster.rollouts.put(there);
+        let mut metadata = self.rollout.metadata.clone();
+        let mut tries = 0..TRIES;
+        loop {
+            let Some(operations) = change(&metadata) else { return Ok(()) };
+            let operations = serde_json::from_value(operations)
+                .map_err(|e| CallError { kind: Kind::Invalid, why: e.to_string() })?;
+            let patch: Patch<Value> = Patch::Json(operations);
+            let params = PatchParams::default();
+            let sent = api.patch(&self.key.name, &params, &patch);
+            tries.next();
+            match call(&self.cluster.metrics, sent).await {
+                Ok(written) => {
+                    self.metadata_of(&written);
+                    self.cluster.rollouts.put(written);
+                    return Ok(());
                 }
-                Err(error)
+                Err(error) if matches!(error.kind, Kind::Conflict | Kind::Invalid) => {
+                    let there = call(&self.cluster.metrics, api.get(&self.key.name)).await?;
+                    let same = there.metadata.uid == metadata.uid;
+                    metadata = there.metadata.clone();
+                    self.cluster.rollouts.put(there);
+                    if !same || tries.is_empty() {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -522,15 +520,16 @@ impl KubeWorld {
             return Ok(());
         }
         let (mut version, generation) = (self.rollout.resource_version(), self.rollout.metadata.generation);
-        let mut written = put_status(&self.cluster, &self.key, &self.uid(), version, &status).await;
-        for _ in 1..TRIES {
-            if !matches!(&written, Err(error) if error.kind == Kind::Conflict) {
-                break;
+        let mut tries = 0..TRIES;
+        let written = loop {
+            let written = put_status(&self.cluster, &self.key, &self.uid(), version, &status).await;
+            tries.next();
+            let conflict = matches!(&written, Err(error) if error.kind == Kind::Conflict);
+            version = if conflict && !tries.is_empty() { self.untouched().await } else { None };
+            if version.is_none() {
+                break written;
             }
-            let Some(same) = self.untouched().await else { break };
-            version = Some(same);
-            written = put_status(&self.cluster, &self.key, &self.uid(), version, &status).await;
-        }
+        };
         match written {
             Ok(written) => {
                 // Somebody may have written a new spec: then its event brings the rest.
@@ -665,10 +664,7 @@ impl World for KubeWorld {
                 (format!("delete {}-{revision}", self.key), done)
             }
             Action::Clear(id) => {
-                let done = match orders::clear(&self.rollout.metadata, id) {
-                    Some(patch) => self.patch(patch).await,
-                    None => Ok(()),
-                };
+                let done = self.patch(|metadata| orders::clear(metadata, id)).await;
                 (format!("clear order {id} of {}", self.key), done)
             }
         };
