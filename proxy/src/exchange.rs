@@ -121,10 +121,9 @@ pub(crate) fn fall_over(lane: &Rc<Desk>, worker: &Worker, plan: &Plan, record: &
     let entry = lane.entry();
     let table = &entry.table;
     let same = Arc::ptr_eq(&entry, &plan.entry);
-    let name = &plan.entry.table.revisions.get(plan.revision)?.name;
-    let revision = table.revisions.iter().position(|r| r.name == *name)?;
+    let from = plan.entry.table.revisions.get(plan.revision)?;
     let rule = if same { plan.rule } else { table.split? };
-    let refuge = table.rules.get(rule)?.refuge(revision, &table.revisions)?;
+    let refuge = table.rules.get(rule)?.refuge(&from.name, from.protocol, &table.revisions)?;
     let place =
         balance::choose(&table.revisions[refuge].endpoints, worker.random(), worker.shared.now(), &[])?;
     record.fall_over(&entry.series[refuge]);

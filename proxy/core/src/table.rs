@@ -123,13 +123,12 @@ impl Rule {
         Some(Choice { revision: self.backends.get(second)?.0, instead_of: Some(revision) })
     }
 
-    /// Where a request goes that no endpoint of `revision` takes: the revision with most weight among the others that
-    /// have endpoints and speak the same. `None`: there is none.
-    pub fn refuge(&self, revision: usize, revisions: &[Revision]) -> Option<usize> {
-        let protocol = revisions.get(revision)?.protocol;
+    /// Where a request goes that no endpoint of the revision of this name takes: the revision with most weight among the
+    /// others that have endpoints and speak the same. `None`: there is none.
+    pub fn refuge(&self, name: &str, protocol: Protocol, revisions: &[Revision]) -> Option<usize> {
         let others = self.backends.iter().filter(|(other, weight)| {
-            let speaks = revisions.get(*other).is_some_and(|r| r.protocol == protocol);
-            *other != revision && *weight > 0 && speaks && is_reachable(revisions, *other)
+            let speaks = |r: &Revision| r.name != name && r.protocol == protocol;
+            *weight > 0 && revisions.get(*other).is_some_and(speaks) && is_reachable(revisions, *other)
         });
         others.max_by_key(|(_, weight)| *weight).map(|(other, _)| *other)
     }
@@ -194,11 +193,12 @@ mod tests {
     fn a_refuge_has_endpoints_weight_and_the_same_protocol() {
         let mut revisions = [revision("v1", 1), revision("v2", 1), revision("v3", 1), revision("v4", 0)];
         let rule = Rule::new(vec![(0, 60), (1, 20), (2, 0), (3, 20)], &revisions, Turns::default());
-        assert_eq!(rule.refuge(1, &revisions), Some(0));
-        assert_eq!(rule.refuge(0, &revisions), Some(1));
+        let same = revisions[0].protocol;
+        assert_eq!(rule.refuge("v2", same, &revisions), Some(0));
+        assert_eq!(rule.refuge("v1", same, &revisions), Some(1));
+        assert_eq!(rule.refuge("gone since", same, &revisions), Some(0));
         revisions[1].protocol = Protocol::H2c;
-        assert_eq!(rule.refuge(0, &revisions), None);
-        assert_eq!(rule.refuge(7, &revisions), None);
+        assert_eq!(rule.refuge("v1", same, &revisions), None);
     }
 
     #[test]

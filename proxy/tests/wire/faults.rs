@@ -168,6 +168,31 @@ fn many_requests_at_once_wait_for_an_endpoint_that_is_gone_together() {
     assert!(begun.elapsed() < one_after_another, "{:?}", begun.elapsed());
 }
 
+/// A release may end while requests wait for a connection to its last endpoint.
+#[test]
+fn who_waits_for_an_endpoint_of_a_revision_that_is_gone_since_goes_to_another_one() {
+    let (hole, shop) = (Hole::new(), Shop::open(Split::new(1, 50, 50)));
+    shop.folder.endpoints("shop-v2", &[hole.port()]);
+    wait_for("a hole", || (shop.proxy.rollout("shop")?.endpoints["v2"] == 1).then_some(()));
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = shop.client();
+            thread::spawn(move || client.get("/", ""))
+        })
+        .collect();
+    wait_for("some wait", || (shop.proxy.rollout("shop")?.in_flight["v2"] == 4).then_some(()));
+    let without = Split::new(2, 100, 0).port(shop.port).yaml();
+    let without = without.replace("        - {name: shop-v2, port: 80, weight: 0}\n", "");
+    assert!(!without.contains("shop-v2"));
+    shop.folder.put("route.yaml", &without);
+    shop.proxy.wait_generation("shop", 2);
+    for client in clients {
+        let answer = client.join().unwrap();
+        assert_eq!((answer.status(), answer.text()), (200, "v1".into()));
+    }
+    shop.wait_counted("v2", "none", "upstream", 4);
+}
+
 #[test]
 fn a_revision_whose_endpoints_all_refuse_is_blamed_and_clients_notice_nothing() {
     let shop = Shop::open(Split::new(1, 50, 50));
