@@ -108,6 +108,10 @@ struct Run {
     /// How long a client may take to send the head of a request, and to begin the next one.
     #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = duration)]
     head_timeout: Duration,
+    /// How long a client may take nothing of its answer (over HTTP/2, less than a piece of 64 KiB), or over HTTP/1 send
+    /// nothing of its body while it is answered.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    stall_timeout: Duration,
     /// Longest body of a request, in bytes; a longer one gets 413. As long as it likes if left out.
     #[arg(long, value_name = "BYTES")]
     max_body: Option<u64>,
@@ -181,6 +185,7 @@ fn settings(command: Run) -> Settings {
         max_in_flight: command.max_in_flight,
         max_connections: usize::try_from(command.max_connections).unwrap_or(usize::MAX),
         head_timeout: command.head_timeout,
+        stall_timeout: command.stall_timeout,
         max_body: command.max_body,
         trust: command.trust_forwarded,
         traces: command.begin_traces.map(Traces::from),

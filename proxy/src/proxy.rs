@@ -58,6 +58,8 @@ pub struct Settings {
     pub max_connections: usize,
     /// How long a client may take to send the head of a request, and to begin the next one.
     pub head_timeout: Duration,
+    /// How long a client that is answered may neither take nor send what it should.
+    pub stall_timeout: Duration,
     /// Longest body of a request, in bytes. `None`: as long as it likes.
     pub max_body: Option<u64>,
     /// Clients that are believed what they say of others.
@@ -178,6 +180,7 @@ async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Err
         in_flight: settings.max_in_flight,
         places: places(settings.max_connections),
         head_timeout: settings.head_timeout,
+        stall_timeout: settings.stall_timeout,
         body: BodyLimit::new(settings.max_body),
         trust: settings.trust.clone(),
         traces: settings.traces,

@@ -42,6 +42,8 @@ pub(crate) struct Limits {
     pub(crate) places: Places,
     /// How long a client may take to send the head of a request, and to begin the next one.
     pub(crate) head_timeout: Duration,
+    /// How long a client that is answered may neither take nor send what it should.
+    pub(crate) stall_timeout: Duration,
     /// How long the body of a request may be.
     pub(crate) body: BodyLimit,
     /// Clients that are believed what they say of others.
@@ -194,6 +196,12 @@ impl Worker {
     pub(crate) fn now(&self) -> Tick {
         self.set_clock(Instant::now());
         self.clock.get()
+    }
+
+    /// When a client that does not move from now on is given up.
+    pub(crate) fn stalled_at(&self) -> Tick {
+        let patience = u64::try_from(self.shared.limits.stall_timeout.as_millis()).unwrap_or(u64::MAX);
+        Tick(self.now().0.saturating_add(patience))
     }
 
     /// A moment not long ago: when a request or a response last began here.

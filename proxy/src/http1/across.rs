@@ -8,17 +8,15 @@ use h2::RecvStream;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Response, StatusCode};
 use penstock_proxy_api::Culprit;
-use penstock_proxy_core::balance::Tick;
 use penstock_proxy_core::http1::Version;
 use penstock_proxy_core::http1::rewrite::line;
 use penstock_proxy_core::limit::BodyLimit;
 
-use crate::http1::alarm::NEVER;
+use crate::http1::alarm::{NEVER, Stall};
 use crate::http1::bridge::pump;
 use crate::http1::call::RawCall;
 use crate::http1::connection::Next;
 use crate::http1::pipe::Waits;
-use crate::http1::relay::STALL;
 use crate::http2::incoming::{Incoming, Piece};
 use crate::http2::outlet::Outlet;
 use crate::http2::pool;
@@ -52,7 +50,7 @@ impl Bridged {
         call.connection.alarm.set(NEVER);
         let over = incoming.is_none();
         let last = over.then_some(parts.headers);
-        let mut passing = Passing { call, incoming, outlet, goes, last, over };
+        let mut passing = Passing { call, incoming, outlet, stall: Stall::default(), goes, last, over };
         let end = poll_fn(|cx| passing.poll(cx)).await;
         let last = passing.last.take();
         call.connection.worker.now();
@@ -125,6 +123,7 @@ struct Passing<'p, 'c> {
     call: &'p mut RawCall<'c>,
     incoming: Option<Incoming>,
     outlet: Option<Outlet>,
+    stall: Stall,
     goes: Goes,
     /// The trailers, or the head of a response without a body.
     last: Option<HeaderMap>,
@@ -198,16 +197,9 @@ impl Passing<'_, '_> {
             }
         }
         let blocked = !call.down.is_flushed() && call.down.waits_for() == Waits::Sink;
-        let alarm = &call.connection.alarm;
-        if !blocked {
-            alarm.set(NEVER);
-        } else if alarm.has_rung() && alarm.is_over(call.connection.worker.now()) {
-            if !call.down.take_progress() {
-                return Poll::Ready(Err(Culprit::Client));
-            }
-            alarm.set(Tick(call.connection.worker.now().0 + STALL));
-        } else if call.down.take_progress() {
-            alarm.set(Tick(call.connection.worker.now().0 + STALL));
+        let (alarm, worker) = (&call.connection.alarm, &call.connection.worker);
+        if self.stall.is_over(alarm, worker, blocked, || call.down.take_progress()) {
+            return Poll::Ready(Err(Culprit::Client));
         }
         Poll::Pending
     }

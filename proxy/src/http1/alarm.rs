@@ -13,7 +13,7 @@ use std::time::Duration;
 use penstock_proxy_core::balance::Tick;
 use tokio::sync::Notify;
 
-use crate::worker::Shared;
+use crate::worker::{Shared, Worker};
 
 /// No deadline.
 pub(crate) const NEVER: Tick = Tick(u64::MAX);
@@ -143,6 +143,40 @@ impl Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         self.alarms.armed.borrow_mut().remove(&(self.bell.armed.get(), self.bell.id));
+    }
+}
+
+/// Gives up a client that should take something and does not.
+#[derive(Debug, Default)]
+pub(crate) struct Stall {
+    waits: bool,
+}
+
+impl Stall {
+    /// Whether the client is to be given up. `blocked`: it is waited for; `moved`: it has taken something since this
+    /// was last asked.
+    pub(crate) fn is_over(
+        &mut self,
+        alarm: &Alarm,
+        worker: &Worker,
+        blocked: bool,
+        moved: impl FnOnce() -> bool,
+    ) -> bool {
+        if blocked && self.waits {
+            if !alarm.has_rung() || !alarm.is_over(worker.now()) {
+                return false;
+            }
+            if !moved() {
+                return true;
+            }
+        }
+        if blocked {
+            alarm.set(worker.stalled_at());
+        } else if self.waits {
+            alarm.set(NEVER);
+        }
+        self.waits = blocked;
+        false
     }
 }
 

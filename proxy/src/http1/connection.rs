@@ -200,7 +200,7 @@ impl Connection {
     /// Sends these bytes to the client, or not, if it is gone.
     pub(crate) async fn send(&mut self, bytes: Vec<u8>) -> bool {
         let mut pipe = Pipe::new(bytes, Body::Ended);
-        self.alarm.set(Tick(self.worker.now().0 + crate::http1::relay::STALL));
+        self.alarm.set(self.worker.stalled_at());
         let sent = poll_fn(|cx| {
             if self.alarm.has_rung() && self.alarm.is_over(self.worker.now()) {
                 return Poll::Ready(false);

@@ -17,9 +17,9 @@ use crate::grpc;
 use crate::http1::descent::{Answered, Descent};
 use crate::http1::pipe::{Body, Pipe};
 use crate::http1::upstream::Upstream;
-use crate::http2::caller::Caller;
+use crate::http2::caller::{Caller, Taker};
 use crate::http2::incoming::Upload;
-use crate::http2::outlet::{Outlet, Shut};
+use crate::http2::outlet::Shut;
 use crate::record::Record;
 
 /// Passes the response on to the client.
@@ -42,9 +42,9 @@ pub(crate) async fn pass_on(
     if grpc && bodiless && grpc::is_failure(Some(response.headers())) {
         record.blame(Culprit::Upstream);
     }
-    let Some(outlet) = caller.answer(response, bodiless) else { return record.blame(Culprit::Client) };
+    let Some(client) = caller.answer(response, bodiless) else { return record.blame(Culprit::Client) };
     let mut descending =
-        Descending { descent, outlet, pipe: pipe(framing), left: None, last: None, over: false };
+        Descending { descent, client, pipe: pipe(framing), left: None, last: None, over: false };
     if let Framing::Length(length) = framing {
         descending.left = Some(length);
     }
@@ -103,7 +103,7 @@ pub(super) fn kept_trailers(pipe: &mut Pipe) -> Option<HeaderMap> {
 /// The body of a response on its way, and the rest of its request.
 struct Descending<'d> {
     descent: &'d mut Descent,
-    outlet: Outlet,
+    client: Taker<'d>,
     pipe: Pipe,
     /// Bytes that are still to come, if that is known.
     left: Option<u64>,
@@ -119,13 +119,13 @@ impl Descending<'_> {
             return Poll::Ready(Err(self.cut()));
         }
         loop {
-            match self.outlet.poll_room(cx) {
+            match self.client.poll_room(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Culprit::Client)),
                 Poll::Ready(Ok(())) => {}
             }
             let given = match self.pipe.poll_take(cx, &mut upstream.side) {
-                Poll::Pending => return self.outlet.poll_shut(cx).map(|Shut| Err(Culprit::Client)),
+                Poll::Pending => return self.client.outlet.poll_shut(cx).map(|Shut| Err(Culprit::Client)),
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(self.cut())),
                 Poll::Ready(Ok(Some(data))) => self.give(data),
                 Poll::Ready(Ok(None)) => self.end(),
@@ -139,19 +139,19 @@ impl Descending<'_> {
     fn give(&mut self, data: Bytes) -> Result<(), Shut> {
         self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
         self.over = self.left == Some(0);
-        self.outlet.give(data, self.over)
+        self.client.outlet.give(data, self.over)
     }
 
     fn end(&mut self) -> Result<(), Shut> {
         self.over = true;
         let trailers = kept_trailers(&mut self.pipe);
         self.last = trailers.as_ref().map(|trailers| grpc::is_failure(Some(trailers)));
-        self.outlet.end(trailers)
+        self.client.outlet.end(trailers)
     }
 
     /// An answer that breaks off because the client broke off its own body is the client's doing.
     fn cut(&mut self) -> Culprit {
-        self.outlet.cut(Reason::INTERNAL_ERROR);
+        self.client.outlet.cut(Reason::INTERNAL_ERROR);
         if self.descent.upload() == Upload::Broken { Culprit::Client } else { Culprit::Upstream }
     }
 }

@@ -17,9 +17,6 @@ use crate::http1::side::Side;
 use crate::http1::watch::HALF_CLOSED;
 use crate::record::Record;
 
-/// How long a client may neither take nor send what it should, in milliseconds.
-pub(crate) const STALL: u64 = 60_000;
-
 /// Passes a response on to the client.
 pub(crate) async fn relay(call: &mut RawCall<'_>, answer: RawAnswer, record: Record) -> Next {
     let RawAnswer { mut upstream, head, length, framing } = answer;
@@ -126,8 +123,11 @@ impl Relay<'_, '_> {
 
     fn be_patient(&mut self) {
         let connection = &mut self.call.connection;
-        let patience = if connection.client.ended { HALF_CLOSED } else { STALL };
-        self.stall_at = Tick(connection.worker.now().0 + patience);
+        self.stall_at = if connection.client.ended {
+            Tick(connection.worker.now().0 + HALF_CLOSED)
+        } else {
+            connection.worker.stalled_at()
+        };
         connection.alarm.set(self.stall_at);
     }
 

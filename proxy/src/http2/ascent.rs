@@ -16,7 +16,7 @@ use crate::deliver::{Failed, MAX_LOSSES, Standing, is_cut_off};
 use crate::exchange::To;
 use crate::grpc;
 use crate::http1::coming::{MAX_INTERIM, bad_answer};
-use crate::http2::caller::Caller;
+use crate::http2::caller::{Caller, Taker};
 use crate::http2::incoming::{Cut, Incoming, Piece, Upload};
 use crate::http2::outlet::{Outlet, Shut};
 use crate::http2::pool::{Ask, Connection};
@@ -221,7 +221,7 @@ impl Ascended {
 struct Passing<'p> {
     ascent: &'p mut Ascent,
     up: Option<Outlet>,
-    down: Outlet,
+    down: Taker<'p>,
     incoming: Incoming,
     /// Whether the trailers say that a call of gRPC has failed; `None`: there are none.
     last: Option<bool>,
@@ -232,7 +232,7 @@ impl Passing<'_> {
     /// Errors: whose fault the end is.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Culprit>> {
         if self.ascent.poll_upload(cx, &mut self.up).is_err() {
-            self.down.cut(Reason::CANCEL);
+            self.down.outlet.cut(Reason::CANCEL);
             return Poll::Ready(Err(Culprit::Client));
         }
         loop {
@@ -242,10 +242,10 @@ impl Passing<'_> {
                 Poll::Ready(Ok(())) => {}
             }
             let given = match self.incoming.poll_piece(cx) {
-                Poll::Pending => return self.down.poll_shut(cx).map(|Shut| Err(Culprit::Client)),
+                Poll::Pending => return self.down.outlet.poll_shut(cx).map(|Shut| Err(Culprit::Client)),
                 Poll::Ready(Some(Ok(Piece::Data(data)))) => {
                     self.over = self.incoming.is_ended();
-                    self.down.give(data, self.over)
+                    self.down.outlet.give(data, self.over)
                 }
                 Poll::Ready(Some(Ok(Piece::Trailers(trailers)))) => self.end(Some(trailers)),
                 Poll::Ready(None) => self.end(None),
@@ -260,12 +260,12 @@ impl Passing<'_> {
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Shut> {
         self.over = true;
         self.last = trailers.as_ref().map(|trailers| grpc::is_failure(Some(trailers)));
-        self.down.end(trailers)
+        self.down.outlet.end(trailers)
     }
 
     /// An answer that breaks off because the client broke off its own body is the client's doing.
     fn cut(&mut self) -> Culprit {
-        self.down.cut(Reason::INTERNAL_ERROR);
+        self.down.outlet.cut(Reason::INTERNAL_ERROR);
         if self.ascent.upload() == Upload::Broken { Culprit::Client } else { Culprit::Upstream }
     }
 }

@@ -168,9 +168,9 @@ impl Call for StreamCall<'_> {
             return;
         }
         let (response, text) = refusal.answer(record);
-        let outlet = self.caller.answer(response, self.to_head);
-        if let Some(mut outlet) = outlet.filter(|_| !self.to_head) {
-            outlet.give(text, true).ok();
+        let client = self.caller.answer(response, self.to_head);
+        if let Some(mut client) = client.filter(|_| !self.to_head) {
+            client.outlet.give(text, true).ok();
         }
     }
 }

@@ -4,13 +4,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use h2::Reason;
 use h2::server::SendResponse;
 use http::{HeaderMap, Response, StatusCode};
 use penstock_proxy_core::balance::Tick;
 
 use crate::deliver::{Failed, unless};
-use crate::http1::alarm::{Alarm, NEVER};
-use crate::http2::outlet::Outlet;
+use crate::http1::alarm::{Alarm, NEVER, Stall};
+use crate::http2::outlet::{Outlet, Shut};
 use crate::refusal::Refusal;
 use crate::worker::Worker;
 
@@ -74,9 +75,32 @@ impl<'c> Caller<'c> {
         self.respond.send_informational(response).ok();
     }
 
-    /// Answers. `end`: that is all. Else, where the body goes; `None`: the client is gone.
-    pub(crate) fn answer(&mut self, response: Response<()>, end: bool) -> Option<Outlet> {
+    /// Answers. `end`: that is all. Else, who takes the body; `None`: the client is gone.
+    pub(crate) fn answer(&mut self, response: Response<()>, end: bool) -> Option<Taker<'c>> {
         self.alarm.set(NEVER);
-        self.respond.send_response(response, end).ok().map(Outlet::new)
+        let outlet = self.respond.send_response(response, end).ok().map(Outlet::new)?;
+        Some(Taker { outlet, alarm: self.alarm, worker: self.worker, stall: Stall::default() })
+    }
+}
+
+/// Takes the body of an answer, at its own pace.
+#[derive(Debug)]
+pub(crate) struct Taker<'c> {
+    pub(crate) outlet: Outlet,
+    alarm: &'c Alarm,
+    worker: &'c Rc<Worker>,
+    stall: Stall,
+}
+
+impl Taker<'_> {
+    /// Waits until there is room for more. Errors: there will be none; a client that makes none for too long is given
+    /// up.
+    pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Shut>> {
+        let room = self.outlet.poll_room(cx);
+        if self.stall.is_over(self.alarm, self.worker, room.is_pending(), || false) {
+            self.outlet.cut(Reason::CANCEL);
+            return Poll::Ready(Err(Shut));
+        }
+        room
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::harness::frames::{DATA, H2, INITIAL_WINDOW_SIZE, RST_STREAM, get};
 use crate::harness::strict::{Kind, Message};
 use crate::harness::tape::OK;
 use crate::harness::{Client, Rig, wait_for};
@@ -177,4 +178,54 @@ fn a_client_that_leaves_amid_many_requests_takes_none_of_them_along() {
     assert_eq!(shop.get("/").text(), "ok");
     let blamed = ["2xx", "5xx", "none"].map(|code| shop.counted("v1", code, "upstream"));
     assert_eq!(blamed, [0, 0, 0]);
+}
+
+/// A client that takes nothing of its answer is given up, and counts as the one that broke off. One that takes a little
+/// now and then is not.
+#[test]
+fn who_takes_nothing_for_too_long_is_given_up() {
+    let rig = Rig::with(&["--stall-timeout", "2s"], |request, client| {
+        if request.word(1) != "/long" {
+            return client.try_send(OK);
+        }
+        let length = 32 << 20;
+        client.try_send(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n"))
+            && client.try_send(vec![b'x'; length])
+    });
+    let mut idle = rig.client();
+    let mut slow = rig.client();
+    for client in [&mut idle, &mut slow] {
+        client.send("GET /long HTTP/1.1\r\nhost: shop\r\n\r\n");
+        client.strict_head(Kind::Response).unwrap();
+    }
+    let mut h2 = H2::with(rig.shop.port, &[(INITIAL_WINDOW_SIZE, 0)]);
+    for stream in [1, 3, 5] {
+        assert!(h2.send(get(stream, "/long")));
+        assert_eq!(h2.next().unwrap().status(), 200);
+    }
+    h2.reads = false;
+    let (mut part, room) = (vec![0; 4 << 20], 256 << 10);
+    for _ in 0..12 {
+        std::thread::sleep(Duration::from_millis(500));
+        slow.reader.read_exact(&mut part[..2 << 20]).unwrap();
+        assert!(h2.open(0, room) && h2.open(5, room));
+    }
+    rig.shop.wait_counted("v1", "2xx", "client", 3);
+    let (mut reset, mut body) = (Vec::new(), 0);
+    while reset.len() < 2 || body < 12 * room as usize {
+        let frame = h2.next().unwrap();
+        match (frame.kind, frame.stream) {
+            (RST_STREAM, stream) => reset.push((stream, frame.error())),
+            (DATA, 5) => body += frame.payload.len(),
+            (_, stream) => panic!("a frame of stream {stream}: {frame:?}"),
+        }
+    }
+    reset.sort_unstable();
+    assert_eq!((reset, body), (vec![(1, 8), (3, 8)], 12 * room as usize));
+    slow.reader.read_exact(&mut part).unwrap();
+    let mut left = 0;
+    while let Ok(count @ 1..) = idle.reader.read(&mut part) {
+        left += count;
+    }
+    assert!(left < 32 << 20, "it is cut off");
 }
