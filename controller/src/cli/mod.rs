@@ -15,6 +15,7 @@ mod order;
 mod outside;
 pub(crate) mod paint;
 pub(crate) mod place;
+mod routers;
 mod screen;
 mod show;
 pub(crate) mod store;

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::Exit;
 use super::place::Misused;
+use super::routers::{RouterArgs, image};
 use sheet::{Sheet, sheets};
 
 pub(super) const CRD: &str = include_str!("../../../../crds/penstock.dev_rollouts.yaml");
@@ -39,9 +40,8 @@ pub(super) struct Install {
     /// The image of the controller
     #[arg(long, value_name = "IMAGE", default_value = concat!("ghcr.io/penstock/penstock:", env!("CARGO_PKG_VERSION")), value_parser = image)]
     image: String,
-    /// The image of the routers
-    #[arg(long, value_name = "IMAGE", default_value = super::controller::ROUTER_IMAGE, value_parser = image)]
-    router_image: String,
+    #[command(flatten)]
+    routers: RouterArgs,
     /// The Prometheus that judges Rollouts that name no source; the routers themselves when left out
     #[arg(long, value_name = "URL", value_parser = url)]
     prometheus: Option<String>,
@@ -106,11 +106,11 @@ impl Install {
     }
 
     fn arguments(&self) -> Vec<String> {
-        let router = Some(format!("--router-image={}", self.router_image));
         let prometheus = self.prometheus.as_ref().map(|url| format!("--prometheus={url}"));
         let namespace = self.watch_namespace.as_ref().map(|name| format!("--watch-namespace={name}"));
         let page = self.has_page().then(|| "--page=0.0.0.0:9903".to_owned());
-        [router, prometheus, namespace, page].into_iter().flatten().collect()
+        let others = [prometheus, namespace, page].into_iter().flatten();
+        self.routers.arguments().into_iter().chain(others).collect()
     }
 
     fn has_page(&self) -> bool {
@@ -150,14 +150,6 @@ fn label(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("a namespace has 1 to 63 characters of a-z, 0-9 and -, first and last no -".to_owned())
-}
-
-fn image(text: &str) -> Result<String, String> {
-    let inner = |b: u8| b.is_ascii_alphanumeric() || b"./_-:@".contains(&b);
-    if (1..=512).contains(&text.len()) && text.bytes().all(inner) {
-        return Ok(text.to_owned());
-    }
-    Err("write an image as REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST".to_owned())
 }
 
 fn url(text: &str) -> Result<String, String> {

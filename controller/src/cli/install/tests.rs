@@ -40,6 +40,23 @@ fn what_is_printed_for_one_namespace() {
 }
 
 #[test]
+fn what_routers_may_use_is_passed_on() {
+    let line =
+        ["--router-replicas=3", "--router-resources={limits: {memory: 1Gi}}", "--router-pull-policy=Never"];
+    let text = printed(&[line.as_slice(), &["--router-pull-secret=a,b"]].concat());
+    let deployment = objects(&text).into_iter().find(|object| object["kind"] == "Deployment").unwrap();
+    let args = deployment.pointer("/spec/template/spec/containers/0/args").unwrap().as_array().unwrap();
+    let wanted = [
+        "--router-replicas=3",
+        r#"--router-resources={"limits":{"memory":"1Gi"}}"#,
+        "--router-pull-policy=Never",
+        "--router-pull-secret=a",
+        "--router-pull-secret=b",
+    ];
+    assert!(wanted.iter().all(|arg| args.contains(&Value::from(*arg))), "{args:?}");
+}
+
+#[test]
 fn a_namespace_that_others_have_made_is_left_as_it_is() {
     assert!(objects(&printed(&["-n", "default"])).iter().all(|object| object["kind"] != "Namespace"));
 }
