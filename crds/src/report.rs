@@ -215,6 +215,7 @@ fn revision_status(state: &State, revision: &Revision, pods: &Pods) -> RevisionS
         weight: percent(state.split.weight(revision)),
         created: stamp(pods.created),
         trouble: pods.trouble.clone(),
+        traffic: None,
         pods: Vec::new(),
     }
 }

@@ -344,9 +344,31 @@ pub struct RevisionStatus {
     /// What its pods wait for or die of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// What it was sent lately, while a release is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TrafficStatus>,
     /// Its pods, where they are known one by one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<PodStatus>,
+}
+
+/// What a revision was sent in the last seconds, as the proxies have counted it. For people: nothing is judged by it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrafficStatus {
+    /// Requests a second.
+    pub rate: f64,
+    /// Share of them that failed by its fault, in percent; left out where there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors: Option<f64>,
+    /// The latency that is judged, in milliseconds; left out where there were no requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<f64>,
+    /// Which share of the requests is not slower than that, in percent: 99 for p99.
+    pub quantile: f64,
+    /// When it was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<MicroTime>,
 }
 
 /// One pod of a revision.

@@ -7,8 +7,10 @@ mod track;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use penstock_core::time::Time;
+use penstock_crds::RolloutStatus;
 use penstock_signals::RolloutName;
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
@@ -19,6 +21,8 @@ use track::{Counted, Track};
 
 /// Most Rollouts of which anything is kept; of more, those that were measured last.
 pub const MOST: usize = 200;
+/// What was measured longer ago is not told as the present.
+const FRESH: Duration = Duration::from_secs(10);
 
 /// What was measured at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -114,6 +118,19 @@ impl Histories {
     /// The points of a Rollout behind number `after` of `epoch`; all of them when points were thinned out since.
     pub fn curve(&self, of: &RolloutName, epoch: u64, after: u64) -> Curve {
         self.lock().tracks.get(of).map(|track| track.curve(epoch, after)).unwrap_or_default()
+    }
+
+    /// Writes into the status of a release under way what both of its revisions were sent lately.
+    pub(crate) fn tell_of(&self, of: &RolloutName, status: &mut RolloutStatus, now: Time) {
+        if status.canary_revision.is_none() || status.stable_revision.is_none() {
+            return;
+        }
+        let inner = self.lock();
+        let latest = inner.tracks.get(of).and_then(Track::latest);
+        let Some(latest) = latest.filter(|latest| now.since(latest.at) < FRESH) else { return };
+        for revision in &mut status.revisions {
+            revision.traffic = latest.of(&revision.name);
+        }
     }
 
     /// Rings after each measurement.

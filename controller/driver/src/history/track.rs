@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use penstock_core::time::Time;
+use penstock_crds::{TrafficStatus, stamp};
 use penstock_signals::RolloutName;
 use penstock_signals::proxy::Traffic;
 
@@ -47,9 +48,37 @@ pub(super) struct Track {
     looks: VecDeque<(Time, Counted)>,
     canary: Option<String>,
     trouble: Option<String>,
+    latest: Option<Latest>,
+}
+
+/// What was measured last.
+#[derive(Debug)]
+pub(super) struct Latest {
+    pub(super) at: Time,
+    quantile: f64,
+    flows: Vec<(String, Flow)>,
+}
+
+impl Latest {
+    /// What a revision was sent, in figures that a person reads.
+    pub(super) fn of(&self, revision: &str) -> Option<TrafficStatus> {
+        let (_, flow) = self.flows.iter().find(|(name, _)| name == revision)?;
+        let tidy = |value: f64| (value * 100.0).round() / 100.0;
+        Some(TrafficStatus {
+            rate: tidy(flow.rate),
+            errors: flow.errors.map(tidy),
+            latency: flow.latency.map(tidy),
+            quantile: (self.quantile * 1e6).round() / 1e4,
+            time: stamp(self.at),
+        })
+    }
 }
 
 impl Track {
+    pub(super) fn latest(&self) -> Option<&Latest> {
+        self.latest.as_ref()
+    }
+
     /// When it was measured last.
     pub(super) fn last(&self) -> u64 {
         self.points.last().map_or(0, |point| point.at)
@@ -73,6 +102,10 @@ impl Track {
         let flow = |revision: Option<&str>| self.flow(revision?, &told, subject.quantile, now);
         let canary = canary.filter(|canary| Some(*canary) != stable);
         let (canary, stable) = (flow(canary), flow(stable));
+        let named = |revision: &Option<String>, flow: Option<Flow>| Some((revision.clone()?, flow?));
+        let flows = [named(&subject.canary, canary), named(&subject.stable, stable)];
+        let flows = flows.into_iter().flatten().collect();
+        self.latest = Some(Latest { at: now, quantile: subject.quantile, flows });
         self.since.get_or_insert(now.0);
         if self.canary != subject.canary {
             self.canary.clone_from(&subject.canary);
@@ -164,6 +197,10 @@ mod tests {
             (20.0, Some(10.0), 80.0, Some(0.0))
         );
         assert!(track.looks.len() <= 7);
+        let told = |revision| track.latest().unwrap().of(revision).map(|t| (t.rate, t.errors, t.quantile));
+        assert_eq!(told("v1"), Some((80.0, Some(0.0), 99.0)));
+        assert_eq!(told("v2"), Some((20.0, Some(10.0), 99.0)));
+        assert_eq!(told("v3"), None);
     }
 
     #[test]

@@ -25,6 +25,8 @@ use super::wakers::Wakers;
 use super::watches::Outages;
 use crate::ask::hook::Hooks;
 use crate::ask::proxies::Proxies;
+use crate::clock::now;
+use crate::history::Histories;
 use crate::post::{Post, Tallies};
 
 /// The value of the label of routers.
@@ -59,6 +61,8 @@ pub(super) struct Cluster {
     /// Tells of decisions.
     pub(super) post: Arc<Post>,
     pub(super) metrics: Metrics,
+    /// What is measured of releases, for people.
+    pub(super) histories: Arc<Histories>,
     pub(super) story: Story,
     pub(super) wakers: Wakers,
     standing_back: Mutex<BTreeSet<RolloutName>>,
@@ -95,6 +99,7 @@ impl Cluster {
             scrape,
             hooks,
             metrics: Metrics::new(tallies),
+            histories: Arc::new(Histories::new(now())),
             story,
             wakers: Wakers::default(),
             standing_back: Mutex::default(),

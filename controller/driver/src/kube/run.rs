@@ -121,9 +121,9 @@ pub async fn run<F: Future<Output = ()> + Send + 'static>(
         }
     });
     watch(&cluster, &mut tasks);
+    let view = Arc::new(KubeView::new(Arc::clone(&cluster)));
+    tasks.spawn(record(Arc::clone(&view), Proxies::new(SCRAPE_TIMEOUT)?, MEASURED));
     if cluster.options.page {
-        let view = Arc::new(KubeView::new(Arc::clone(&cluster)));
-        tasks.spawn(record(Arc::clone(&view), Proxies::new(SCRAPE_TIMEOUT)?, MEASURED));
         tasks.spawn(beside(view));
     }
     tokio::select! {

@@ -17,7 +17,6 @@ use super::call::{CallError, Kind, call};
 use super::cluster::Cluster;
 use super::orders::{give, given};
 use super::people;
-use crate::clock::now;
 use crate::history::{Histories, Recorded};
 use crate::view::{OrderError, Person, Right, Stranger, View, Wish};
 
@@ -29,12 +28,11 @@ const TRIES: u32 = 10;
 /// A cluster.
 pub struct KubeView {
     cluster: Arc<Cluster>,
-    histories: Arc<Histories>,
 }
 
 impl KubeView {
     pub(super) fn new(cluster: Arc<Cluster>) -> KubeView {
-        KubeView { cluster, histories: Arc::new(Histories::new(now())) }
+        KubeView { cluster }
     }
 
     /// Writes the annotation, as the command line does.
@@ -110,7 +108,7 @@ impl View for KubeView {
     }
 
     fn histories(&self) -> &Arc<Histories> {
-        &self.histories
+        &self.cluster.histories
     }
 
     fn order<'a>(

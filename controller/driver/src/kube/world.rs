@@ -502,6 +502,7 @@ impl KubeWorld {
         let mut status = report(account, &self.status);
         // A controller that comes after this one goes on with it, too.
         status.worked_on = self.problem.as_ref().and_then(|_| serde_json::to_value(&self.spec).ok());
+        self.cluster.histories.tell_of(&self.key, &mut status, record.now);
         let pods = self.cluster.pods.all(&self.key);
         for revision in &mut status.revisions {
             let name = object::backend_of(&self.key.name, &revision.name);

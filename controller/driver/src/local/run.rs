@@ -31,7 +31,7 @@ use crate::ask::SourceError;
 use crate::ask::hook::Hooks;
 use crate::ask::proxies::Proxies;
 use crate::clock::now;
-use crate::history::record;
+use crate::history::{Histories, record};
 use crate::outside::Outside;
 use crate::post::{Post, Tallies};
 
@@ -122,6 +122,7 @@ fn site(home: Home, proxy: &Proxy, outside: &Outside) -> Result<Site, RunError> 
         receivers: outside.receivers.clone(),
         admin: proxy.admin().to_string(),
         shelf: Shelf::default(),
+        histories: Arc::new(Histories::new(now())),
         home,
     })
 }

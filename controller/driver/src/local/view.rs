@@ -19,12 +19,11 @@ use crate::view::{OrderError, Person, Right, Stranger, View, Wish};
 /// A folder that is run.
 pub struct LocalView {
     site: Arc<Site>,
-    histories: Arc<Histories>,
 }
 
 impl LocalView {
     pub(super) fn new(site: Arc<Site>) -> LocalView {
-        LocalView { site, histories: Arc::new(Histories::new(now())) }
+        LocalView { site }
     }
 }
 
@@ -54,7 +53,7 @@ impl View for LocalView {
     }
 
     fn histories(&self) -> &Arc<Histories> {
-        &self.histories
+        &self.site.histories
     }
 
     fn order<'a>(

@@ -34,6 +34,7 @@ use crate::ask::hook::Hooks;
 use crate::ask::proxies::Proxies;
 use crate::clock::now;
 use crate::gates::{self, Gates};
+use crate::history::Histories;
 use crate::ports::{ActError, Record, SaveError, World};
 use crate::post::{Post, Recipient, Ring, recipients};
 use crate::served;
@@ -66,6 +67,8 @@ pub struct Site {
     pub admin: String,
     /// The Rollouts as they stand, for who only looks.
     pub shelf: Shelf,
+    /// What is measured of releases, for people.
+    pub histories: Arc<Histories>,
 }
 
 /// What a person has applied.
@@ -282,6 +285,7 @@ impl LocalWorld {
             now: record.now,
         };
         let mut status = report(account, &self.status);
+        self.site.histories.tell_of(&rollout_name(&self.key), &mut status, record.now);
         for revision in &mut status.revisions {
             if let Ok(name) = Revision::new(revision.name.clone()) {
                 revision.pods = self.site.supervisor.pods(&self.key, &name);

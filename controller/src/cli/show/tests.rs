@@ -58,11 +58,13 @@ fn releasing() -> Rollout {
                 {"time": at(40), "what": "Advanced", "why": "2 of 2 pods are ready", "who": "penstock", "revision": "7d9f8a0b22", "weight": 10},
             ],
             "revisions": [
-                {"name": "5c6b7d9f01", "role": "stable", "scale": 3, "ready": 3, "weight": 90, "created": at(100_000), "pods": [
+                {"name": "5c6b7d9f01", "role": "stable", "scale": 3, "ready": 3, "weight": 90, "created": at(100_000),
+                    "traffic": {"rate": 269.8, "errors": 0.0, "latency": 23.5, "quantile": 99.0, "time": at(1)}, "pods": [
                     {"name": "checkout-5c6b7d9f01-1", "ready": true, "address": "127.0.0.1:9001"},
                     {"name": "checkout-5c6b7d9f01-2", "ready": true, "restarts": 1, "address": "127.0.0.1:9002"},
                 ]},
-                {"name": "7d9f8a0b22", "role": "canary", "scale": 2, "ready": 1, "weight": 10, "restarts": 4, "created": at(125), "trouble": "1 pod is not ready: \u{1b}[31mexit code 1\nafter 2s", "pods": [
+                {"name": "7d9f8a0b22", "role": "canary", "scale": 2, "ready": 1, "weight": 10, "restarts": 4, "created": at(125),
+                    "traffic": {"rate": 30.0, "errors": 0.4, "quantile": 99.0, "time": at(1)}, "trouble": "1 pod is not ready: \u{1b}[31mexit code 1\nafter 2s", "pods": [
                     {"name": "checkout-7d9f8a0b22-1", "ready": false, "restarts": 4, "trouble": "exit code 1"},
                 ]},
                 {"name": "aaaaaaaa00", "role": "old", "scale": 0, "ready": 0, "weight": 0},

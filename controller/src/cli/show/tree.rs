@@ -6,8 +6,8 @@ use penstock_core::state::spoken;
 use penstock_core::strategy::Step;
 use penstock_core::time::Time;
 use penstock_crds::{
-    DecisionRecord, Measurement, PodStatus, RevisionStatus, Role, Rollout, RolloutStatus, Verdict, admit,
-    time_of, words,
+    DecisionRecord, Measurement, PodStatus, RevisionStatus, Role, Rollout, RolloutStatus, TrafficStatus,
+    Verdict, admit, time_of, words,
 };
 
 use super::Past;
@@ -26,7 +26,7 @@ pub(crate) fn live(rollout: &Rollout, past: &Past, now: Time, paint: Paint, wide
     let mut lines = head(rollout, status, paint);
     lines.extend(progress(rollout, status, now));
     lines.push(String::new());
-    lines.extend(revisions(&status.revisions, now, paint, wide));
+    lines.extend(revisions(rollout, &status.revisions, past, now, paint, wide));
     if !status.measurements.is_empty() {
         lines.push(String::new());
         lines.extend(measurements(rollout, &status.measurements, past, now, paint));
@@ -90,13 +90,24 @@ fn left(step: &Step, status: &RolloutStatus, now: Time) -> Option<String> {
     (!left.is_zero()).then(|| format!(", {} left", spoken(left)))
 }
 
-fn revisions(all: &[RevisionStatus], now: Time, paint: Paint, wide: bool) -> Vec<String> {
+fn revisions(
+    rollout: &Rollout,
+    all: &[RevisionStatus],
+    past: &Past,
+    now: Time,
+    paint: Paint,
+    wide: bool,
+) -> Vec<String> {
     let shown: Vec<_> =
         all.iter().filter(|r| wide || r.role != Role::Old || r.scale > 0 || r.weight > 0).collect();
     let mut lines = Vec::new();
     for (n, revision) in shown.iter().enumerate() {
         let (joint, stem) = branch(n + 1 == shown.len());
         lines.push(format!("{joint}{}", revision_line(revision, now, paint)));
+        if let Some(traffic) = &revision.traffic {
+            let pictures = past.pictures(rollout, &revision.name);
+            lines.push(format!("{stem}   {}", traffic_line(traffic, &pictures, paint)));
+        }
         if let Some(trouble) = &revision.trouble {
             lines.push(format!("{stem}   {}", paint.ink(Ink::Red, &clean(trouble))));
         }
@@ -131,6 +142,19 @@ fn revision_line(revision: &RevisionStatus, now: Time, paint: Paint) -> String {
         created.unwrap_or_default()
     );
     format!("{role_name}  {:10}  {bar}  {weight:>3} %  {pods}", clean(name))
+}
+
+/// What it was sent lately, and how that went while it was watched.
+fn traffic_line(traffic: &TrafficStatus, (errors, latency): &(String, String), paint: Paint) -> String {
+    let figure = |value: Option<f64>, unit: &str| value.map_or("-".to_owned(), |v| format!("{v} {unit}"));
+    let drawn = |picture: &str| match picture {
+        "" => String::new(),
+        picture => format!("  {}", paint.ink(Ink::Blue, picture)),
+    };
+    let TrafficStatus { rate, quantile, .. } = traffic;
+    let failed = figure(traffic.errors, "%");
+    let slow = figure(traffic.latency, "ms");
+    format!("{rate:>7.1}/s  {failed:>7} failed{}  p{quantile} {slow:>9}{}", drawn(errors), drawn(latency))
 }
 
 fn restarts(count: i32) -> String {
