@@ -12,7 +12,7 @@ help: ## list the targets
 .PHONY: demo
 demo: ## a release that ships and two that are rolled back, in about a minute
 	@cargo build --profile fast -p penstock-proxy -p penstock
-	@cargo run --quiet --profile fast -p penstock -- demo $(ARGS)
+	@$(or $(CARGO_TARGET_DIR),target)/fast/penstock demo $(ARGS)
 
 .PHONY: test
 test: ## everything: format, lints, licences, all tests, simulation
