@@ -1,10 +1,13 @@
-//! The documents lead somewhere: every link of one to another, and to a heading in it.
+//! The documents are true: links lead somewhere, commands are understood, Rollouts are taken.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where a document can't be read")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use penstock_tests::server::binary;
 
 fn tree() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -96,4 +99,93 @@ fn every_alert_and_every_state_has_its_place_in_the_runbook() {
     for name in names {
         assert!(heads.contains(&name.to_lowercase()), "{name} has no section");
     }
+}
+
+/// Commands of ours that a document shows, in its code and between its words.
+fn commands(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let whole = text.replace("\\\n", " ");
+    let mut code = false;
+    for line in whole.lines() {
+        if line.trim_start().starts_with("```") {
+            code = !code;
+        } else if code {
+            found.push(line.trim().to_owned());
+        } else {
+            found.extend(line.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    let ours = |text: &String| {
+        let text = text.trim_start_matches("kubectl ");
+        text.strip_prefix("penstock ")
+            .or(text.strip_prefix("penstock-proxy "))
+            .is_some_and(|rest| !rest.contains('…'))
+    };
+    found.retain(ours);
+    found
+}
+
+/// The words of a command up to what a shell takes for itself.
+fn words(command: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for c in command.chars() {
+        match (c, quote) {
+            (_, Some(open)) if c == open => quote = None,
+            ('\'' | '"', None) => {
+                word.get_or_insert_default();
+                quote = Some(c);
+            }
+            ('|' | '>' | '#' | ';' | '&', None) if word.is_none() => break,
+            (' ', None) => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[test]
+fn every_command_that_is_shown_is_one_that_is_understood() {
+    let (mut seen, mut wrong) = (BTreeSet::new(), Vec::new());
+    for (file, text) in documents() {
+        for command in commands(&text) {
+            let words = words(command.trim_start_matches("kubectl "));
+            // What stands behind it is read before help is given.
+            let output =
+                Command::new(binary(&words[0]).unwrap()).args(&words[1..]).arg("--help").output().unwrap();
+            if !output.status.success() {
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                wrong.push(format!("{}: {command}: {said}", file.display()));
+            }
+            seen.insert(command);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(seen.len() > 40, "only {seen:#?} were found: the reader of this test is wrong");
+}
+
+/// Manifests of Rollouts that a document shows.
+fn manifests(text: &str) -> impl Iterator<Item = String> {
+    let blocks =
+        text.split("```yaml\n").skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0.to_owned()));
+    blocks.filter(|block| block.contains("\nkind: Rollout\n"))
+}
+
+#[test]
+fn every_rollout_that_is_shown_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shown.yaml");
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for (file, text) in documents() {
+        for manifest in manifests(&text) {
+            fs::write(&path, &manifest).unwrap();
+            let output = Command::new(binary("penstock").unwrap()).arg("check").arg(&path).output().unwrap();
+            if !output.status.success() {
+                wrong.push(format!("{}: {}", file.display(), String::from_utf8_lossy(&output.stderr)));
+            }
+            seen += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(seen >= 4, "only {seen} were found: the reader of this test is wrong");
 }

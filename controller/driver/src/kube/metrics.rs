@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use penstock_crds::Phase;
+use penstock_crds::{Phase, RolloutStatus};
 use penstock_signals::RolloutName;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -74,7 +74,11 @@ impl Metrics {
             "Share of the traffic that the canary has",
             weight.clone(),
         );
-        registry.register("rollout_phase", "1 for the phase that a Rollout is in", phase.clone());
+        registry.register(
+            "rollout_phase",
+            "1 for the phase that a Rollout is in; Paused by a gate is Gated, by a freeze Frozen",
+            phase.clone(),
+        );
         registry.register(
             "api_calls",
             "Calls to the API server, watches and the lease left out",
@@ -139,17 +143,18 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// Where a Rollout stands.
-    pub(super) fn stands(&self, key: &RolloutName, phase: Phase, weight: i32) {
+    /// Where a Rollout stands. A release that a gate or a freeze holds is told apart from one that waits for a person.
+    pub(super) fn stands(&self, key: &RolloutName, status: &RolloutStatus) {
+        let (phase, weight) = (standing(status), status.split.as_ref().map_or(0, |split| split.weight));
         let mut series = self.series.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if series.len() >= MOST_SERIES && !series.contains_key(key) {
             return;
         }
-        let before = series.insert(key.clone(), phase.as_str());
-        if let Some(before) = before.filter(|before| *before != phase.as_str()) {
+        let before = series.insert(key.clone(), phase);
+        if let Some(before) = before.filter(|before| *before != phase) {
             self.phase.remove(&phase_labels(key, before));
         }
-        self.phase.get_or_create(&phase_labels(key, phase.as_str())).set(1);
+        self.phase.get_or_create(&phase_labels(key, phase)).set(1);
         self.weight.get_or_create(&labels(key)).set(weight.into());
     }
 
@@ -181,6 +186,14 @@ fn phase_labels(key: &RolloutName, phase: &str) -> Labels {
     labels
 }
 
+/// The phase, or what holds a release that is paused by no person.
+fn standing(status: &RolloutStatus) -> &'static str {
+    let holds =
+        |word: &&str| status.conditions.iter().any(|c| c.type_ == "Reconciling" && c.reason == **word);
+    let held = ["Gated", "Frozen"].into_iter().find(holds);
+    held.filter(|_| status.phase == Phase::Paused).unwrap_or(status.phase.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,11 +202,22 @@ mod tests {
     fn a_rollout_has_one_phase_and_leaves_no_series_behind() {
         let metrics = Metrics::new(Tallies::default());
         let key = RolloutName { namespace: "shop".into(), name: "checkout".into() };
-        metrics.stands(&key, Phase::Progressing, 25);
-        metrics.stands(&key, Phase::Aborted, 0);
+        let at = |phase| RolloutStatus { phase, ..RolloutStatus::default() };
+        metrics.stands(&key, &at(Phase::Progressing));
+        metrics.stands(&key, &at(Phase::Aborted));
         let text = metrics.text();
         assert!(!text.contains("Progressing") && text.contains("phase=\"Aborted\"} 1"), "{text}");
         assert!(text.contains("penstock_controller_api_errors_total{kind=\"conflict\"} 0"), "{text}");
+        let condition = serde_json::json!({
+            "type": "Reconciling", "status": "True", "reason": "Frozen", "message": "", "lastTransitionTime": "2026-11-21T07:29:15Z",
+        });
+        let frozen = vec![serde_json::from_value(condition).unwrap()];
+        metrics.stands(&key, &RolloutStatus { conditions: frozen, ..at(Phase::Paused) });
+        let text = metrics.text();
+        assert!(
+            !text.contains("Aborted") && !text.contains("Paused\"") && text.contains("phase=\"Frozen\"} 1"),
+            "{text}"
+        );
         metrics.forget(&key);
         assert!(!metrics.text().contains("checkout"), "{}", metrics.text());
     }

@@ -221,7 +221,7 @@ async fn tell(
     let before = typed(entry).ok().and_then(|rollout| rollout.status).unwrap_or_default();
     let generation = entry.object().pointer("/metadata/generation").and_then(serde_json::Value::as_i64);
     let status = status(generation.unwrap_or(0), &before);
-    cluster.metrics.stands(key, status.phase, status.split.as_ref().map_or(0, |s| s.weight));
+    cluster.metrics.stands(key, &status);
     if status == before {
         return;
     }

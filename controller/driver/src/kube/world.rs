@@ -515,7 +515,7 @@ impl KubeWorld {
 
     /// Writes the status, if it is not there already, on the version that was read.
     async fn put(&mut self, status: RolloutStatus) -> Result<(), SaveError> {
-        self.cluster.metrics.stands(&self.key, status.phase, status.split.as_ref().map_or(0, |s| s.weight));
+        self.cluster.metrics.stands(&self.key, &status);
         let saved = plain(&status);
         if saved == self.saved {
             return Ok(());
