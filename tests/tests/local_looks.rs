@@ -4,6 +4,7 @@
 
 use std::process::{Command, Stdio};
 
+use penstock_crds::{Role, RolloutStatus};
 use penstock_tests::{Manifest, World, server};
 
 fn by_hand() -> Manifest {
@@ -20,6 +21,15 @@ async fn told(world: &World, arguments: &[&str], code: i32, parts: &[&str]) -> S
     all
 }
 
+/// 300 requests a second, a fifth of them to the canary, none failed.
+fn is_told(status: &RolloutStatus) -> bool {
+    let of = |role: Role| status.revisions.iter().find(|r| r.role == role)?.traffic.as_ref();
+    let (Some(canary), Some(stable)) = (of(Role::Canary), of(Role::Stable)) else { return false };
+    let all = canary.rate + stable.rate;
+    let well = [canary, stable].iter().all(|t| t.errors == Some(0.0) && t.latency.is_some());
+    well && (100.0..400.0).contains(&all) && (0.15..0.25).contains(&(canary.rate / all))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_under_way_is_told_by_every_command_that_looks() {
     let mut world = World::serving(by_hand()).await.unwrap();
@@ -27,6 +37,8 @@ async fn a_release_under_way_is_told_by_every_command_that_looks() {
     told(&world, &["diff", "checkout"], 3, &["nothing to compare"]).await;
     world.folder.apply(&world.first.with_version("v2")).unwrap();
     world.waits_for_a_person(20).await.unwrap();
+    world.until("the status tells what both revisions are sent", is_told).await.unwrap();
+    told(&world, &["get", "checkout"], 0, &["0 % failed", "p99"]).await;
 
     let well = told(
         &world,
