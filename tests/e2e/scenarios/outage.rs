@@ -74,6 +74,11 @@ async fn away(shop: &Shop) -> Result<Figures> {
     shop.is_stable().await?;
     shop.only(&caller, "v2").await?;
     let record = shop.ends(caller).await?;
+    // So do these; who comes next needs names and addresses of new Services.
+    for piece in ["kube-proxy", "coredns"] {
+        node.piece("stop", piece).await?;
+        node.piece("start", piece).await?;
+    }
     let told = shop.journal.states();
     let mut sound = Sound::default();
     sound.add(ROLLOUT, (&told, &splits, &record), 0)?;
