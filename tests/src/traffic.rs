@@ -62,10 +62,11 @@ impl Record {
         Record(self.0.iter().filter(inside).cloned().collect())
     }
 
-    /// Requests that were sent at or after this time and before that one, whenever they ended.
-    pub fn sent_between(&self, from: u64, to: u64) -> Record {
-        let inside = |exchange: &&Exchange| (from..to).contains(&exchange.sent);
-        Record(self.0.iter().filter(inside).cloned().collect())
+    /// Requests that were under way at any of these moments.
+    pub fn under_way_at(&self, moments: [u64; 2]) -> Record {
+        let open =
+            |exchange: &&Exchange| moments.iter().any(|at| exchange.sent < *at && exchange.ended >= *at);
+        Record(self.0.iter().filter(open).cloned().collect())
     }
 
     /// From the end of a version's first bad answer to the sending of the last request that it got. `None`: it gave no

@@ -76,16 +76,52 @@ pub fn shares(states: &[Seen], record: &Record) -> Result<Vec<f64>> {
 }
 
 impl Window {
-    /// Requests in it, and by how many those of the canary are off what its share says. Those that were under way when
-    /// the next split was decided may belong to either; without them, a canary that is slow at that moment would seem
-    /// to have got too few.
+    /// Requests in it, and by how many those of the canary are off what its share says. Those that were under way at one
+    /// of its ends may belong to it or not, whichever fits: when all stands still for a moment, they are many.
     pub fn off(&self, record: &Record, canary: &str) -> (usize, f64) {
-        let off = |inside: &Record| {
-            let share = f64::from(self.weight) / 100.0 * inside.0.len() as f64;
-            (inside.of(canary) as f64 - share).abs()
+        let share = f64::from(self.weight) / 100.0;
+        let inside = record.between(self.from, self.to);
+        let open = record.under_way_at([self.from, self.to]);
+        let (more, less) = (open.of(canary) as f64, (open.0.len() - open.of(canary)) as f64);
+        let off = inside.of(canary) as f64 - share * inside.0.len() as f64;
+        let (least, most) = (off - share * less, off + (1.0 - share) * more);
+        (inside.0.len(), 0.0_f64.clamp(least, most).abs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::traffic::Exchange;
+
+    fn window() -> Window {
+        Window { from: 1000, to: 2000, weight: 20, revision: "b".to_owned() }
+    }
+
+    /// One request each 10 ms, each fifth to v2; each takes so long.
+    fn record(took: impl Fn(u64) -> u64) -> Record {
+        let exchange = |n: u64| {
+            let (sent, version) = (900 + 10 * n, if n.is_multiple_of(5) { "v2" } else { "v1" });
+            Exchange { sent, ended: sent + took(n), answer: Ok((version.to_owned(), 200)) }
         };
-        let ended = record.between(self.from, self.to);
-        let sent = record.sent_between(self.from, self.to);
-        (ended.0.len(), off(&ended).min(off(&sent)))
+        Record((0..150).map(exchange).collect())
+    }
+
+    #[test]
+    fn a_client_that_sees_what_the_status_says_is_not_off() {
+        assert!(window().off(&record(|_| 2), "v2").1 < 1.0);
+        let more = Window { weight: 30, ..window() };
+        let (requests, off) = more.off(&record(|_| 2), "v2");
+        assert!(requests == 100 && (9.0..11.0).contains(&off), "{off} of {requests}");
+    }
+
+    #[test]
+    fn what_is_under_way_at_the_end_of_a_window_belongs_to_it_or_not() {
+        // The canary takes long over each of its answers.
+        assert!(window().off(&record(|n| if n.is_multiple_of(5) { 300 } else { 2 }), "v2").1 < 1.0);
+        // For a moment, nothing goes on at all.
+        assert!(window().off(&record(|n| if n > 80 { 400 } else { 2 }), "v2").1 < 1.0);
+        let more = Window { weight: 40, ..window() };
+        assert!(more.off(&record(|n| if n > 100 { 400 } else { 2 }), "v2").1 > 5.0, "that explains not all");
     }
 }
