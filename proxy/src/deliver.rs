@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use penstock_proxy_core::balance;
-use penstock_proxy_core::table::{Revision, Rule};
 
 use crate::exchange::{Call, Plan, To, fall_over};
 use crate::lane::Desk;
@@ -184,8 +183,7 @@ fn hurry(worker: &Worker, plan: &Plan, tried: &[SocketAddr], address: SocketAddr
 fn has_refuge(plan: &Plan) -> bool {
     let table = &plan.entry.table;
     let (rule, from) = (table.rules.get(plan.rule), table.revisions.get(plan.revision));
-    let refuge = |rule: &Rule, from: &Revision| rule.refuge(&from.name, from.protocol, &table.revisions);
-    rule.zip(from).is_some_and(|(rule, from)| refuge(rule, from).is_some())
+    rule.zip(from).is_some_and(|(rule, from)| rule.refuge(from, &table.revisions).is_some())
 }
 
 fn elsewhere(worker: &Worker, plan: &Plan, tried: &[SocketAddr]) -> Option<balance::Place> {

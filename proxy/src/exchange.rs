@@ -123,7 +123,7 @@ pub(crate) fn fall_over(lane: &Rc<Desk>, worker: &Worker, plan: &Plan, record: &
     let same = Arc::ptr_eq(&entry, &plan.entry);
     let from = plan.entry.table.revisions.get(plan.revision)?;
     let rule = if same { plan.rule } else { table.split? };
-    let refuge = table.rules.get(rule)?.refuge(&from.name, from.protocol, &table.revisions)?;
+    let refuge = table.rules.get(rule)?.refuge(from, &table.revisions)?;
     let place =
         balance::choose(&table.revisions[refuge].endpoints, worker.random(), worker.shared.now(), &[])?;
     record.fall_over(&entry.series[refuge]);

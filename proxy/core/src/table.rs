@@ -123,11 +123,11 @@ impl Rule {
         Some(Choice { revision: self.backends.get(second)?.0, instead_of: Some(revision) })
     }
 
-    /// Where a request goes that no endpoint of the revision of this name takes: the revision with most weight among the
-    /// others that have endpoints and speak the same. `None`: there is none.
-    pub fn refuge(&self, name: &str, protocol: Protocol, revisions: &[Revision]) -> Option<usize> {
+    /// Where a request goes that no endpoint of `from` takes, which may be of an older table: the revision with most
+    /// weight among the others that have endpoints and speak the same. `None`: there is none.
+    pub fn refuge(&self, from: &Revision, revisions: &[Revision]) -> Option<usize> {
         let others = self.backends.iter().filter(|(other, weight)| {
-            let speaks = |r: &Revision| r.name != name && r.protocol == protocol;
+            let speaks = |r: &Revision| r.name != from.name && r.protocol == from.protocol;
             *weight > 0 && revisions.get(*other).is_some_and(speaks) && is_reachable(revisions, *other)
         });
         others.max_by_key(|(_, weight)| *weight).map(|(other, _)| *other)
@@ -193,12 +193,11 @@ mod tests {
     fn a_refuge_has_endpoints_weight_and_the_same_protocol() {
         let mut revisions = [revision("v1", 1), revision("v2", 1), revision("v3", 1), revision("v4", 0)];
         let rule = Rule::new(vec![(0, 60), (1, 20), (2, 0), (3, 20)], &revisions, Turns::default());
-        let same = revisions[0].protocol;
-        assert_eq!(rule.refuge("v2", same, &revisions), Some(0));
-        assert_eq!(rule.refuge("v1", same, &revisions), Some(1));
-        assert_eq!(rule.refuge("gone since", same, &revisions), Some(0));
+        assert_eq!(rule.refuge(&revisions[1], &revisions), Some(0));
+        assert_eq!(rule.refuge(&revisions[0], &revisions), Some(1));
+        assert_eq!(rule.refuge(&revision("gone since", 1), &revisions), Some(0));
         revisions[1].protocol = Protocol::H2c;
-        assert_eq!(rule.refuge("v1", same, &revisions), None);
+        assert_eq!(rule.refuge(&revisions[0], &revisions), None);
     }
 
     #[test]

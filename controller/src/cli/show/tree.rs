@@ -147,14 +147,18 @@ fn revision_line(revision: &RevisionStatus, now: Time, paint: Paint) -> String {
 /// What it was sent lately, and how that went while it was watched.
 fn traffic_line(traffic: &TrafficStatus, (errors, latency): &(String, String), paint: Paint) -> String {
     let figure = |value: Option<f64>, unit: &str| value.map_or("-".to_owned(), |v| format!("{v} {unit}"));
-    let drawn = |picture: &str| match picture {
-        "" => String::new(),
-        picture => format!("  {}", paint.ink(Ink::Blue, picture)),
-    };
     let TrafficStatus { rate, quantile, .. } = traffic;
     let failed = figure(traffic.errors, "%");
     let slow = figure(traffic.latency, "ms");
-    format!("{rate:>7.1}/s  {failed:>7} failed{}  p{quantile} {slow:>9}{}", drawn(errors), drawn(latency))
+    format!(
+        "{rate:>7.1}/s  {failed:>7} failed{}  p{quantile} {slow:>9}{}",
+        drawn(errors, paint),
+        drawn(latency, paint)
+    )
+}
+
+fn drawn(picture: &str, paint: Paint) -> String {
+    if picture.is_empty() { String::new() } else { format!("  {}", paint.ink(Ink::Blue, picture)) }
 }
 
 fn restarts(count: i32) -> String {
@@ -183,10 +187,7 @@ fn measurements(rollout: &Rollout, all: &[Measurement], past: &Past, now: Time, 
         let counts =
             m.total.zip(m.bad).map(|(total, bad)| format!("  {bad} of {total} requests")).unwrap_or_default();
         let time = m.time.as_ref().map(|t| format!("  {} ago", age(now, time_of(t)))).unwrap_or_default();
-        let picture = match past.picture(rollout, m) {
-            picture if picture.is_empty() => picture,
-            picture => format!("  {}", paint.ink(Ink::Blue, &picture)),
-        };
+        let picture = drawn(&past.picture(rollout, m), paint);
         let verdict = paint.verdict(m.verdict);
         format!("{:names$}  {verdict}  {value:>values$}{limit}{counts}{time}{picture}", name(m))
     };
