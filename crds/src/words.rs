@@ -1,6 +1,5 @@
 //! What a Rollout says of itself, in words for people: the same on a terminal, on the page and in a message.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use penstock_core::state::spoken;
 use penstock_core::strategy::Step;
 
@@ -66,14 +65,18 @@ pub enum Urgency {
     Rest,
 }
 
+/// What holds a release that is paused by no person: `Gated` or `Frozen`.
+pub fn held_by(status: &RolloutStatus) -> Option<&'static str> {
+    let holds = |word: &&str| status.conditions.iter().any(|c| c.type_ == "Reconciling" && c.reason == *word);
+    ["Gated", "Frozen"].into_iter().find(holds).filter(|_| status.phase == Phase::Paused)
+}
+
 impl Urgency {
     /// What a Rollout wants, by its status.
     pub fn of(status: &RolloutStatus) -> Urgency {
-        // A gate or a freeze goes by itself.
-        let waits =
-            |c: &Condition| c.type_ == "Reconciling" && matches!(c.reason.as_str(), "Frozen" | "Gated");
         match status.phase {
-            Phase::Paused if status.conditions.iter().any(waits) => Urgency::Look,
+            // A gate or a freeze goes by itself.
+            Phase::Paused if held_by(status).is_some() => Urgency::Look,
             Phase::Aborted | Phase::Stalled | Phase::Invalid | Phase::Paused => Urgency::Person,
             Phase::Held | Phase::Unknown => Urgency::Look,
             Phase::Pending | Phase::Deploying | Phase::Progressing => Urgency::UnderWay,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use penstock_crds::{Phase, RolloutStatus};
+use penstock_crds::{RolloutStatus, words};
 use penstock_signals::RolloutName;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -145,7 +145,8 @@ impl Metrics {
 
     /// Where a Rollout stands. A release that a gate or a freeze holds is told apart from one that waits for a person.
     pub(super) fn stands(&self, key: &RolloutName, status: &RolloutStatus) {
-        let (phase, weight) = (standing(status), status.split.as_ref().map_or(0, |split| split.weight));
+        let phase = words::held_by(status).unwrap_or(status.phase.as_str());
+        let weight = status.split.as_ref().map_or(0, |split| split.weight);
         let mut series = self.series.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if series.len() >= MOST_SERIES && !series.contains_key(key) {
             return;
@@ -186,16 +187,10 @@ fn phase_labels(key: &RolloutName, phase: &str) -> Labels {
     labels
 }
 
-/// The phase, or what holds a release that is paused by no person.
-fn standing(status: &RolloutStatus) -> &'static str {
-    let holds =
-        |word: &&str| status.conditions.iter().any(|c| c.type_ == "Reconciling" && c.reason == **word);
-    let held = ["Gated", "Frozen"].into_iter().find(holds);
-    held.filter(|_| status.phase == Phase::Paused).unwrap_or(status.phase.as_str())
-}
-
 #[cfg(test)]
 mod tests {
+    use penstock_crds::Phase;
+
     use super::*;
 
     #[test]
