@@ -172,8 +172,11 @@ fn many_requests_at_once_wait_for_an_endpoint_that_is_gone_together() {
 #[test]
 fn who_waits_for_an_endpoint_of_a_revision_that_is_gone_since_goes_to_another_one() {
     let (hole, shop) = (Hole::new(), Shop::open(Split::new(1, 50, 50)));
-    shop.folder.endpoints("shop-v2", &[hole.port()]);
-    wait_for("a hole", || (shop.proxy.rollout("shop")?.endpoints["v2"] == 1).then_some(()));
+    for ports in [&[][..], &[hole.port()]] {
+        shop.folder.endpoints("shop-v2", ports);
+        let known = || (shop.proxy.rollout("shop")?.endpoints["v2"] as usize == ports.len()).then_some(());
+        wait_for("the hole instead of a backend", known);
+    }
     let clients: Vec<_> = (0..8)
         .map(|_| {
             let mut client = shop.client();
