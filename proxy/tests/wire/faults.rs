@@ -114,7 +114,8 @@ impl Dying {
         let count = Arc::clone(&requests);
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            drop(listener);
+            // A process that another test starts at this moment holds the socket, too, until it is another program.
+            socket2::SockRef::from(&listener).shutdown(std::net::Shutdown::Both).unwrap();
             use std::io::Read;
             let read = stream.read(&mut [0; 1024]).unwrap_or(0);
             count.fetch_add(u64::from(read > 0), Ordering::SeqCst);
