@@ -37,7 +37,7 @@ pub struct Document {
 
 /// A file, or a document of it, that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{}: {problem}; {remedy}", .place.map_or_else(String::new, |p| format!("{}:{}", p.line, p.column)))]
+#[error("{file}{}: {problem}; {remedy}", .place.map_or_else(String::new, |p| format!(":{}:{}", p.line, p.column)))]
 pub struct ReadError {
     /// The file's name, as it was given.
     pub file: String,

@@ -2,7 +2,6 @@
 
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
@@ -14,10 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::server::Server;
-use crate::{port, wait_until};
-
-/// How long a page may take to show something.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{PATIENCE, port, wait_until};
 
 /// Key codes as WebDriver writes them.
 pub mod key {

@@ -14,10 +14,7 @@ use tempfile::TempDir;
 use crate::manifest::Manifest;
 use crate::processes::{self, Kind, Process};
 use crate::server::{self, Server};
-use crate::wait_until;
-
-/// How long anything may take that must come.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{PATIENCE, wait_until};
 
 /// A folder, and what runs for it. Everything ends with it, also when the test is killed.
 #[derive(Debug)]

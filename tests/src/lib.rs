@@ -34,5 +34,5 @@ pub use prometheus::Prometheus;
 pub use proxy::Proxy;
 pub use receiver::Receiver;
 pub use traffic::Traffic;
-pub use wait::wait_until;
+pub use wait::{PATIENCE, wait_until};
 pub use world::World;

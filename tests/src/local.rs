@@ -13,12 +13,10 @@ use tempfile::TempDir;
 
 use crate::config::{NAMESPACE, ROLLOUT};
 use crate::server::{self, Server};
-use crate::{port, wait_until};
+use crate::{PATIENCE, port, wait_until};
 
 /// Marks every process of a folder, so that none is left behind.
 const MARK: &str = "PENSTOCK_TEST_FOLDER";
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What to release, and how it is judged.
 #[derive(Clone, Debug)]

@@ -9,12 +9,10 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::server::Server;
-use crate::{port, wait_until};
+use crate::{PATIENCE, port, wait_until};
 
 /// Time between two scrapes.
 pub const SCRAPE_INTERVAL: Duration = Duration::from_millis(250);
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One server with its own data.
 #[derive(Debug)]

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use penstock_proxy_api::{RolloutStatus, Status};
@@ -11,9 +10,7 @@ use tempfile::TempDir;
 
 use crate::config::{NAMESPACE, ROLLOUT};
 use crate::server::{self, Server};
-use crate::{Config, client, port, wait_until};
-
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::{Config, PATIENCE, client, port, wait_until};
 
 /// One `penstock-proxy`.
 #[derive(Debug)]

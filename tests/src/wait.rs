@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+/// How long anything may take that must come: the machine may be busy with something else.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Asks until the answer is `Ok`, and gives it back. Errors: none within `deadline`; names `what` and the last

@@ -3,10 +3,10 @@
 use anyhow::{Result, bail};
 use penstock_crds::{DecisionRecord, RolloutStatus};
 
-use crate::folder::{Folder, PATIENCE, Said, Story, address};
+use crate::folder::{Folder, Said, Story, address};
 use crate::manifest::Manifest;
 use crate::traffic::{Record, Traffic};
-use crate::wait_until;
+use crate::{PATIENCE, wait_until};
 
 /// A Rollout under traffic.
 #[derive(Debug)]

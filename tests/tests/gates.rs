@@ -14,9 +14,8 @@ use penstock_driver::gates::ask;
 use penstock_signals::RolloutName;
 use penstock_tests::receiver::{Answer, Receiver, gate};
 use penstock_tests::world::{decisions, stands_at};
-use penstock_tests::{Manifest, World, wait_until};
+use penstock_tests::{Manifest, PATIENCE, World, wait_until};
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const SECRET: &[u8] = b"whsec_c2VjcmV0IG9mIHRoZSBnYXRl";
 const CA_PEM: &[u8] = include_bytes!("../../controller/driver/tests/tls/ca.pem");
 

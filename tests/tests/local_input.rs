@@ -10,9 +10,9 @@ use std::fs;
 use std::net::TcpListener;
 
 use penstock_crds::{Phase, RolloutStatus};
-use penstock_tests::folder::{Folder, PATIENCE, Story, address};
+use penstock_tests::folder::{Folder, Story, address};
 use penstock_tests::world::{decisions, stands_at};
-use penstock_tests::{Manifest, World, port, wait_until};
+use penstock_tests::{Manifest, PATIENCE, World, port, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 

@@ -10,11 +10,11 @@
 use std::time::Duration;
 
 use penstock_crds::{Phase, RolloutStatus};
-use penstock_tests::folder::{Folder, PATIENCE, Story};
+use penstock_tests::folder::{Folder, Story};
 use penstock_tests::manifest::PAUSE;
 use penstock_tests::traffic::{Exchange, now};
 use penstock_tests::world::{decisions, stands_at};
-use penstock_tests::{Manifest, World, wait_until};
+use penstock_tests::{Manifest, PATIENCE, World, wait_until};
 use tokio::time::sleep;
 
 async fn world() -> World {

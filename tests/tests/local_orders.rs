@@ -9,10 +9,10 @@
 use std::time::Duration;
 
 use penstock_crds::{Phase, RolloutStatus};
-use penstock_tests::folder::{Folder, PATIENCE, Said, Story, address};
+use penstock_tests::folder::{Folder, Said, Story, address};
 use penstock_tests::processes::Kind;
 use penstock_tests::world::{decisions, stands_at};
-use penstock_tests::{Manifest, World, wait_until};
+use penstock_tests::{Manifest, PATIENCE, World, wait_until};
 
 /// A person is waited for at 20 and at 60 %.
 fn by_hand() -> Manifest {

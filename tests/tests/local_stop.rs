@@ -9,11 +9,11 @@
 use std::time::Duration;
 
 use penstock_crds::{Phase, RolloutStatus};
-use penstock_tests::folder::{Folder, PATIENCE, Story, address};
+use penstock_tests::folder::{Folder, Story, address};
 use penstock_tests::processes::{Kind, Process};
 use penstock_tests::traffic::{Exchange, now};
 use penstock_tests::world::decisions;
-use penstock_tests::{Manifest, Traffic, World, wait_until};
+use penstock_tests::{Manifest, PATIENCE, Traffic, World, wait_until};
 use rustix::process::Signal;
 
 /// A grace of 5 s, a drain of nothing, and what a busy machine adds.

@@ -3,17 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test tells and fails at once")]
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use penstock_crds::{Phase, RolloutStatus};
 use penstock_tests::folder::address;
 use penstock_tests::receiver::{Answer, Heard, Receiver};
 use penstock_tests::traffic::Traffic;
 use penstock_tests::world::decisions;
-use penstock_tests::{Folder, Manifest, wait_until};
+use penstock_tests::{Folder, Manifest, PATIENCE, wait_until};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(30);
 const KEY: &str = "secret of the receiver";
 
 fn taken() -> Answer {

@@ -8,10 +8,10 @@
 
 use penstock_crds::Phase;
 use penstock_tests::browser::key;
-use penstock_tests::folder::{Folder, PATIENCE, Story};
+use penstock_tests::folder::{Folder, Story};
 use penstock_tests::place::Place;
 use penstock_tests::world::decisions;
-use penstock_tests::{Browser, Manifest, World, port, wait_until};
+use penstock_tests::{Browser, Manifest, PATIENCE, World, port, wait_until};
 use penstock_web::Hosts;
 use rustix::process::Signal;
 use serde_json::json;

@@ -7,13 +7,12 @@
 )]
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use penstock_crds::Phase;
 use penstock_tests::place::{Place, Served};
 use penstock_tests::world::decisions;
-use penstock_tests::{Manifest, World};
+use penstock_tests::{Manifest, PATIENCE, World, wait_until};
 use penstock_web::Hosts;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,7 +24,7 @@ async fn exchange(address: &str, request: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
-    let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
     read.unwrap_or(Ok(0))?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
@@ -219,11 +218,9 @@ async fn live_pages_are_so_many_and_no_more() {
     };
     assert_eq!((kept.len(), last), (96, 503));
     drop(kept);
-    penstock_tests::wait_until("there is room again", Duration::from_secs(10), async || {
-        match open().await.1 {
-            200 => Ok(()),
-            code => Err(format!("{code}")),
-        }
+    wait_until("there is room again", PATIENCE, async || match open().await.1 {
+        200 => Ok(()),
+        code => Err(format!("{code}")),
     })
     .await
     .unwrap();

@@ -13,7 +13,7 @@ use penstock_core::sample::{Asks, Question, Reading};
 use penstock_core::time::Time;
 use penstock_driver::ask::prometheus::PrometheusSource;
 use penstock_signals::RolloutName;
-use penstock_tests::{Backend, Prometheus, port, wait_until};
+use penstock_tests::{Backend, PATIENCE, Prometheus, port, wait_until};
 use tokio::net::TcpListener;
 
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -137,7 +137,7 @@ async fn questions_keep_their_order() {
     let prometheus = Prometheus::start(&[]).await.unwrap();
     let source = PrometheusSource::new(&prometheus.address(), Duration::from_secs(5)).unwrap();
     let asked: Vec<Question> = (0..20).map(|n| question(Asks::Value(n.to_string()))).collect();
-    let answers = wait_until("all are answered", Duration::from_secs(10), async || {
+    let answers = wait_until("all are answered", PATIENCE, async || {
         let answers = source.ask(&checkout(), &asked, NOW).await;
         answers.into_iter().map(|a| a.result.map(|s| s.value)).collect::<Result<Vec<_>, _>>()
     });

@@ -18,13 +18,12 @@ use penstock_driver::ask::prometheus::PrometheusSource;
 use penstock_driver::ask::proxies::Proxies;
 use penstock_signals::RolloutName;
 use penstock_tests::config::{NAMESPACE, ROLLOUT};
-use penstock_tests::{Backend, Client, Config, Prometheus, Proxy, client, port, wait_until};
+use penstock_tests::{Backend, Client, Config, PATIENCE, Prometheus, Proxy, client, port, wait_until};
 use rustix::process::Signal;
 
 const STABLE: &str = "5c6b7";
 const CANARY: &str = "7d9f8";
 const TIMEOUT: Duration = Duration::from_secs(1);
-const SOON: Duration = Duration::from_secs(20);
 const LIMIT: Duration = Duration::from_millis(1200);
 
 /// Proxies that split half and half between two revisions, and a Prometheus that scrapes them.
@@ -71,7 +70,7 @@ impl World {
 
     /// Waits until the proxies, and then Prometheus, have counted so much.
     async fn counted(&self, revision: &str, asks: Asks, expected: Counts) {
-        let (what, limit) = (format!("{expected:?} of {revision} are counted"), SOON);
+        let (what, limit) = (format!("{expected:?} of {revision} are counted"), PATIENCE);
         let direct = wait_until(&what, limit, async || {
             all_of(self.by_proxies(revision, asks.clone()).await, expected)
         });
@@ -171,7 +170,7 @@ async fn a_slow_revision_is_counted_exactly_at_its_limit() {
     let world = World::start(1).await;
     world.canary.slow(10, LIMIT + Duration::from_millis(300));
     let client = Client::start(world.apexes[0], 100, Duration::from_secs(10));
-    let enough = wait_until("200 requests are on their way", SOON, async || {
+    let enough = wait_until("200 requests are on their way", PATIENCE, async || {
         let (stable, canary) = (world.stable.served(), world.canary.served());
         if stable + canary < 200 { Err(format!("{stable} + {canary}")) } else { Ok(()) }
     });
@@ -212,13 +211,13 @@ async fn a_proxy_that_is_gone_leaves_half_an_answer_that_names_it() {
     let mut world = World::start(2).await;
     world.counted(CANARY, Asks::Errors, Counts::default()).await;
     world.proxies[1].server().signal(Signal::KILL).unwrap();
-    world.proxies[1].server().wait(SOON).unwrap();
+    world.proxies[1].server().wait(PATIENCE).unwrap();
     let gone = world.admins()[1].clone();
 
     let half = world.by_proxies(CANARY, Asks::Errors).await.unwrap();
     let reason = missing(&half, &gone).unwrap();
     assert!(reason.contains(&gone) && reason.contains("can't be reached"), "{reason}");
-    let noticed = wait_until("Prometheus has noticed", SOON, async || {
+    let noticed = wait_until("Prometheus has noticed", PATIENCE, async || {
         let half = world.by_prometheus(CANARY, Asks::Errors).await.map_err(anyhow::Error::msg)?;
         missing(&half, &gone)
     });

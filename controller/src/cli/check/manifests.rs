@@ -12,7 +12,10 @@ use serde_json::Value;
 use super::files::{Input, load};
 use crate::cli::Exit;
 use crate::cli::paint::clean;
-use crate::cli::place::{Cluster, Where};
+use crate::cli::place::{Cluster, Where, listed};
+
+/// Most files that are named in one line.
+const FILES: usize = 3;
 
 /// Files to look at.
 pub(super) struct Manifests {
@@ -78,8 +81,10 @@ impl Manifests {
             report.refuse(&line(&admitted[n].0, &refusal, ""));
         }
         if rollouts == 0 && !report.refused {
+            let names: Vec<_> = inputs.iter().map(|input| input.name.clone()).collect();
             report.refuse(&format!(
-                "no Rollout was found; write `apiVersion: {}` and `kind: {}`",
+                "{}: no Rollout was found; write `apiVersion: {}` and `kind: {}`",
+                listed(&names, FILES),
                 penstock_crds::API_VERSION,
                 penstock_crds::KIND
             ));

@@ -141,11 +141,18 @@ fn env_dir() -> Option<PathBuf> {
     env::var_os("PENSTOCK_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from)
 }
 
+/// Who set it to a file that is not there sees it.
+fn env_kubeconfig() -> Option<String> {
+    let list = env::var_os("KUBECONFIG").filter(|list| !list.is_empty())?;
+    Some(list.to_string_lossy().into_owned())
+}
+
 fn nothing() -> NotFound {
     let me = called::name();
     NotFound(format!(
-        "nothing was ever run in ., and no cluster is known: run `{me} local .`, name another folder with --dir, or \
-         a cluster with --kubeconfig"
+        "nothing was ever run in ., and no cluster is known{}: run `{me} local .`, name another folder with --dir, or \
+         a cluster with --kubeconfig",
+        env_kubeconfig().map(|list| format!(" (KUBECONFIG is {list})")).unwrap_or_default()
     ))
 }
 

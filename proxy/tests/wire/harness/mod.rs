@@ -21,7 +21,8 @@ pub use message::{Client, Response, get};
 pub use proxy::Proxy;
 pub use tape::Rig;
 
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything may take that must come: the machine may be busy with something else.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Waits until `look` finds what it looks for.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
