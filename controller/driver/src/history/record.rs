@@ -43,7 +43,7 @@ pub async fn record<V: Recorded>(view: Arc<V>, proxies: Proxies, pace: Duration)
         let begun = Instant::now();
         changes.borrow_and_update();
         known.update(&*view, now());
-        let subjects = known.subjects(&view.histories().looked_at(), now());
+        let subjects = known.subjects(&*view, &view.histories().looked_at(), now());
         if subjects.is_empty() {
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
@@ -88,6 +88,8 @@ struct Known {
 struct Seen {
     version: String,
     subject: Subject,
+    /// That of the first latency that is judged, once somebody has asked.
+    quantile: Option<f64>,
     /// When a release was under way last.
     released: Option<Time>,
 }
@@ -103,7 +105,8 @@ impl Known {
                 seen => {
                     let Some(object) = view.get(&name) else { continue };
                     let (earlier, released) = seen.map_or((None, None), |s| (s.subject.canary, s.released));
-                    Seen { version, subject: subject(name.clone(), &object, earlier), released }
+                    let subject = subject(name.clone(), &object, earlier);
+                    Seen { version, subject, quantile: None, released }
                 }
             };
             self.all.insert(name, seen);
@@ -112,10 +115,17 @@ impl Known {
         under_way.for_each(|seen| seen.released = Some(now));
     }
 
-    fn subjects(&self, looked_at: &[RolloutName], now: Time) -> Vec<Subject> {
+    fn subjects(&mut self, view: &impl View, looked_at: &[RolloutName], now: Time) -> Vec<Subject> {
         let recent = |seen: &Seen| seen.released.is_some_and(|at| now.since(at) < AFTER);
-        let wanted = |(name, seen): &(&RolloutName, &Seen)| recent(seen) || looked_at.contains(name);
-        self.all.iter().filter(wanted).take(MOST).map(|(_, seen)| seen.subject.clone()).collect()
+        let wanted = |(name, seen): &(&RolloutName, &mut Seen)| recent(seen) || looked_at.contains(name);
+        let measured = |(name, seen): (&RolloutName, &mut Seen)| {
+            // A whole spec is read: not of those that nobody asks for.
+            let quantile = *seen
+                .quantile
+                .get_or_insert_with(|| view.get(name).and_then(|o| quantile(&o)).unwrap_or(QUANTILE));
+            Subject { quantile, ..seen.subject.clone() }
+        };
+        self.all.iter_mut().filter(wanted).take(MOST).map(measured).collect()
     }
 }
 
@@ -132,7 +142,7 @@ fn subject(name: RolloutName, object: &Value, earlier: Option<String>) -> Subjec
         canary: canary.or(earlier.filter(|earlier| status.stable_revision.as_ref() != Some(earlier))),
         stable: status.stable_revision,
         under_way,
-        quantile: quantile(object).unwrap_or(QUANTILE),
+        quantile: QUANTILE,
     }
 }
 
