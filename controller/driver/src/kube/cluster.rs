@@ -21,6 +21,7 @@ use super::metrics::Metrics;
 use super::rollouts::Rollouts;
 use super::run::{HTTP_ROUTES, Options};
 use super::story::Story;
+use super::strip;
 use super::wakers::Wakers;
 use super::watches::Outages;
 use crate::ask::hook::Hooks;
@@ -87,13 +88,13 @@ impl Cluster {
             client,
             options,
             rollouts: Rollouts::default(),
-            replica_sets: Index::new(object::ROLLOUT),
-            pods: Index::new(object::ROLLOUT),
-            services: Index::new(object::ROLLOUT),
-            routes: Index::new(object::ROLLOUT),
-            routers: Index::new(object::COMPONENT),
-            deployments: Index::new(object::COMPONENT),
-            accounts: Index::new(object::COMPONENT),
+            replica_sets: Index::new(object::ROLLOUT, strip::metadata),
+            pods: Index::new(object::ROLLOUT, strip::pod),
+            services: Index::new(object::ROLLOUT, strip::metadata),
+            routes: Index::new(object::ROLLOUT, strip::metadata),
+            routers: Index::new(object::COMPONENT, strip::pod),
+            deployments: Index::new(object::COMPONENT, strip::metadata),
+            accounts: Index::new(object::COMPONENT, strip::metadata),
             outages: Outages::default(),
             status,
             scrape,

@@ -14,6 +14,7 @@ type Group<K> = BTreeMap<String, Arc<K>>;
 /// All objects of one kind that carry the label of a Rollout.
 pub(super) struct Index<K> {
     label: &'static str,
+    strip: fn(&mut K),
     inner: Mutex<Inner<K>>,
     synced: watch::Sender<bool>,
 }
@@ -25,14 +26,15 @@ struct Inner<K> {
 }
 
 impl<K: Resource> Index<K> {
-    /// An empty one; objects belong to whom the value of `label` names.
-    pub(super) fn new(label: &'static str) -> Index<K> {
+    /// An empty one; objects belong to whom the value of `label` names. `strip` takes away what nobody reads of them.
+    pub(super) fn new(label: &'static str, strip: fn(&mut K)) -> Index<K> {
         let inner = Inner { groups: BTreeMap::new(), arriving: None };
-        Index { label, inner: Mutex::new(inner), synced: watch::channel(false).0 }
+        Index { label, strip, inner: Mutex::new(inner), synced: watch::channel(false).0 }
     }
 
     /// Takes an event in. Returns who is concerned.
     pub(super) fn apply(&self, event: Event<K>) -> BTreeSet<RolloutName> {
+        let event = event.modify(self.strip);
         let mut inner = self.lock();
         match event {
             Event::Init => inner.arriving = Some(BTreeMap::new()),
@@ -72,7 +74,8 @@ impl<K: Resource> Index<K> {
     }
 
     /// Takes in what a write has returned, before the watch tells of it.
-    pub(super) fn put(&self, object: K) {
+    pub(super) fn put(&self, mut object: K) {
+        (self.strip)(&mut object);
         if let Some(place) = self.place(&object) {
             put(&mut self.lock(), place, object);
         }
@@ -195,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_list_anew_never_shows_a_half_of_it() {
-        let index = Index::new(LABEL);
+        let index = Index::new(LABEL, |_| {});
         index.apply(Event::Apply(service("checkout", "a", "1")));
         index.apply(Event::Init);
         index.apply(Event::InitApply(service("checkout", "b", "2")));
@@ -208,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_list_anew_concerns_only_those_whose_objects_have_changed() {
-        let index = Index::new(LABEL);
+        let index = Index::new(LABEL, |_| {});
         for list in [["1", "2"], ["1", "3"]] {
             index.apply(Event::Init);
             index.apply(Event::InitApply(service("cart", "a", list[0])));
@@ -221,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_late_event_does_not_undo_what_a_write_returned() {
-        let index = Index::new(LABEL);
+        let index = Index::new(LABEL, |_| {});
         index.put(service("checkout", "a", "10"));
         index.apply(Event::Apply(service("checkout", "a", "9")));
         assert_eq!(index.get(&key("checkout"), "a").unwrap().resource_version().unwrap(), "10");
@@ -230,8 +233,22 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_reads_is_kept_neither_of_an_event_nor_of_what_a_write_returned() {
+        let index = Index::new(LABEL, |service: &mut Service| service.metadata.uid = None);
+        let owned = |name: &str| {
+            let mut service = service("checkout", name, "1");
+            service.metadata.uid = Some("1".into());
+            service
+        };
+        index.put(owned("a"));
+        index.apply(Event::Apply(owned("b")));
+        let all = index.all(&key("checkout"));
+        assert!(all.len() == 2 && all.iter().all(|service| service.metadata.uid.is_none()));
+    }
+
+    #[test]
     fn an_object_that_changes_hands_concerns_both() {
-        let index = Index::new(LABEL);
+        let index = Index::new(LABEL, |_| {});
         index.apply(Event::Apply(service("cart", "a", "1")));
         let concerned = index.apply(Event::Apply(service("checkout", "a", "2")));
         assert_eq!(concerned, [key("cart"), key("checkout")].into());

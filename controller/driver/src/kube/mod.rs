@@ -22,6 +22,7 @@ mod run;
 mod serve;
 mod sources;
 mod story;
+mod strip;
 mod tend;
 mod trouble;
 pub mod view;

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Event;
+use penstock_crds::GROUP;
 use penstock_signals::RolloutName;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -26,11 +27,16 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn of(object: DynamicObject) -> Option<Entry> {
+    fn of(mut object: DynamicObject) -> Option<Entry> {
         let uid = object.uid()?;
         let deleting = object.metadata.deletion_timestamp.is_some();
         let version = object.resource_version().unwrap_or_default();
         let claim = Claim::of(&object);
+        let ordered = is_ordered(&object);
+        if !ordered {
+            // They say who gave an order, and no more is read of them; often they are half of the text.
+            object.metadata.managed_fields = None;
+        }
         let text = serde_json::to_string(&object).ok()?.into_boxed_str();
         Some(Entry { uid, version, deleting, claim, text })
     }
@@ -39,6 +45,12 @@ impl Entry {
     pub(super) fn object(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_default()
     }
+}
+
+/// Whether an annotation is ours, as orders are.
+fn is_ordered(object: &DynamicObject) -> bool {
+    let ours = |name: &String| name.split_once('/').is_some_and(|(domain, _)| domain == GROUP);
+    object.annotations().keys().any(ours)
 }
 
 /// What a Rollout takes for itself: a Service and pods.
@@ -285,6 +297,17 @@ mod tests {
         );
         all.apply(Event::Delete(rollout("cart", 1, "cart", "web")));
         assert_eq!(clash(&all, "checkout"), None);
+    }
+
+    #[test]
+    fn who_wrote_what_is_kept_as_long_as_an_order_waits() {
+        let kept = |annotation: &str| {
+            let mut object = rollout("cart", 1, "cart", "cart");
+            object.metadata.annotations = Some([(annotation.to_owned(), "1".to_owned())].into());
+            object.metadata.managed_fields = Some(vec![Default::default()]);
+            Entry::of(object).unwrap().object().pointer("/metadata/managedFields").is_some()
+        };
+        assert!(kept("penstock.dev/abort") && !kept("shop.example/team"));
     }
 
     #[test]

@@ -139,11 +139,11 @@ pub async fn run<F: Future<Output = ()> + Send + 'static>(
 /// Watches what the indices hold.
 fn watch(cluster: &Arc<Cluster>, tasks: &mut JoinSet<()>) {
     macro_rules! watched {
-        ($index:ident, $api:expr, $config:expr, $resource:expr, $strip:expr, $wake:expr) => {{
+        ($index:ident, $api:expr, $config:expr, $resource:expr, $wake:expr) => {{
             let cluster = Arc::clone(cluster);
             tasks.spawn(async move {
                 let subject = Subject { api: $api(&cluster), config: $config, resource: $resource };
-                let apply = |event: watcher::Event<_>| cluster.$index.apply(event.modify($strip));
+                let apply = |event: watcher::Event<_>| cluster.$index.apply(event);
                 follow(subject, &cluster.outages, &cluster.metrics, apply, |key| $wake(&cluster, key)).await;
             });
         }};
@@ -156,23 +156,15 @@ fn watch(cluster: &Arc<Cluster>, tasks: &mut JoinSet<()>) {
         |c: &Cluster| dynamic(c, rollout_kind()),
         all,
         "rollouts.penstock.dev",
-        |_| {},
         Cluster::rollout_changed
     );
-    watched!(
-        routes,
-        |c: &Cluster| dynamic(c, route_kind()),
-        ours(),
-        HTTP_ROUTES,
-        strip::metadata,
-        Cluster::changed
-    );
-    watched!(replica_sets, typed, ours(), "replicasets.apps", strip::replica_set, Cluster::changed);
-    watched!(pods, typed, ours(), "pods", strip::pod, Cluster::changed);
-    watched!(services, typed, ours(), "services", strip::metadata, Cluster::changed);
-    watched!(routers, typed, routers(), "pods of routers", strip::pod, Cluster::router_changed);
-    watched!(deployments, typed, routers(), "deployments.apps", strip::metadata, Cluster::routers_changed);
-    watched!(accounts, typed, routers(), "serviceaccounts", strip::metadata, Cluster::routers_changed);
+    watched!(routes, |c: &Cluster| dynamic(c, route_kind()), ours(), HTTP_ROUTES, Cluster::changed);
+    watched!(replica_sets, typed, ours(), "replicasets.apps", Cluster::changed);
+    watched!(pods, typed, ours(), "pods", Cluster::changed);
+    watched!(services, typed, ours(), "services", Cluster::changed);
+    watched!(routers, typed, routers(), "pods of routers", Cluster::router_changed);
+    watched!(deployments, typed, routers(), "deployments.apps", Cluster::routers_changed);
+    watched!(accounts, typed, routers(), "serviceaccounts", Cluster::routers_changed);
 }
 
 /// The kind without which nothing can be routed.
@@ -237,44 +229,5 @@ async fn lead(cluster: &Arc<Cluster>, candidate: &Candidate) {
         cluster.post.stop();
         cluster.wakers.lead(false);
         cluster.metrics.leads(false);
-    }
-}
-
-/// What no index needs of the objects.
-mod strip {
-    use k8s_openapi::api::apps::v1::ReplicaSet;
-    use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
-    use kube::Resource;
-
-    pub(super) fn metadata<K: Resource>(object: &mut K) {
-        object.meta_mut().managed_fields = None;
-    }
-
-    pub(super) fn replica_set(object: &mut ReplicaSet) {
-        metadata(object);
-    }
-
-    /// Of a pod, its state is of interest, and what of its spec explains it.
-    pub(super) fn pod(pod: &mut Pod) {
-        metadata(pod);
-        pod.metadata.annotations = None;
-        pod.spec = pod.spec.take().map(|spec| PodSpec {
-            containers: spec.containers.into_iter().map(container).collect(),
-            init_containers: spec.init_containers.map(|all| all.into_iter().map(container).collect()),
-            node_name: spec.node_name,
-            readiness_gates: spec.readiness_gates,
-            ..PodSpec::default()
-        });
-    }
-
-    fn container(container: Container) -> Container {
-        Container {
-            name: container.name,
-            image: container.image,
-            restart_policy: container.restart_policy,
-            readiness_probe: container.readiness_probe,
-            startup_probe: container.startup_probe,
-            ..Container::default()
-        }
     }
 }
