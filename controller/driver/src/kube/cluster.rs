@@ -14,6 +14,7 @@ use penstock_crds::{API_VERSION, GROUP, KIND};
 use penstock_proxy_api::object;
 use penstock_routers::router;
 use penstock_signals::RolloutName;
+use tokio::sync::Semaphore;
 
 use super::call::Kind;
 use super::index::Index;
@@ -35,6 +36,10 @@ pub(super) const ROUTER: &str = "router";
 
 /// The rights of routers are written again after this, while a Rollout of theirs is looked at.
 const WRITE_AGAIN: Duration = Duration::from_secs(10);
+
+/// Rollouts with nothing under way that are opened at a time. A controller that begins to lead looks at each once: so
+/// many are in memory at a time, and those with an order or a release don't share the processor with all the others.
+const CALM: usize = 16;
 
 /// What is not known yet is looked for again after this.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -66,6 +71,8 @@ pub(super) struct Cluster {
     pub(super) histories: Arc<Histories>,
     pub(super) story: Story,
     pub(super) wakers: Wakers,
+    /// Where those wait whose turn may wait.
+    pub(super) calm: Semaphore,
     standing_back: Mutex<BTreeSet<RolloutName>>,
     /// When the rights of the routers of a namespace were written last.
     written: Mutex<BTreeMap<String, Instant>>,
@@ -103,6 +110,7 @@ impl Cluster {
             histories: Arc::new(Histories::new(now())),
             story,
             wakers: Wakers::default(),
+            calm: Semaphore::new(CALM),
             standing_back: Mutex::default(),
             written: Mutex::default(),
             ports: Mutex::default(),

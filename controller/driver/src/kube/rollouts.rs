@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Event;
-use penstock_crds::GROUP;
+use penstock_crds::{GROUP, Phase};
 use penstock_signals::RolloutName;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -21,6 +21,8 @@ pub(super) struct Entry {
     pub(super) version: String,
     /// Whether it is on its way out.
     pub(super) deleting: bool,
+    /// Whether by its own word nothing is under way, and nobody has given an order.
+    pub(super) calm: bool,
     /// What it takes for itself.
     pub(super) claim: Claim,
     text: Box<str>,
@@ -33,12 +35,13 @@ impl Entry {
         let version = object.resource_version().unwrap_or_default();
         let claim = Claim::of(&object);
         let ordered = is_ordered(&object);
+        let calm = !deleting && !ordered && stands(&object);
         if !ordered {
             // They say who gave an order, and no more is read of them; often they are half of the text.
             object.metadata.managed_fields = None;
         }
         let text = serde_json::to_string(&object).ok()?.into_boxed_str();
-        Some(Entry { uid, version, deleting, claim, text })
+        Some(Entry { uid, version, deleting, calm, claim, text })
     }
 
     /// The whole object.
@@ -51,6 +54,13 @@ impl Entry {
 fn is_ordered(object: &DynamicObject) -> bool {
     let ours = |name: &String| name.split_once('/').is_some_and(|(domain, _)| domain == GROUP);
     object.annotations().keys().any(ours)
+}
+
+/// Whether the status answers the present spec, and says that it is released.
+fn stands(object: &DynamicObject) -> bool {
+    let phase = object.data.pointer("/status/phase").and_then(Value::as_str);
+    let answered = object.data.pointer("/status/observedGeneration").and_then(Value::as_i64);
+    phase == Some(Phase::Stable.as_str()) && answered.is_some() && answered == object.metadata.generation
 }
 
 /// What a Rollout takes for itself: a Service and pods.
@@ -297,6 +307,23 @@ mod tests {
         );
         all.apply(Event::Delete(rollout("cart", 1, "cart", "web")));
         assert_eq!(clash(&all, "checkout"), None);
+    }
+
+    #[test]
+    fn calm_is_who_says_so_of_the_present_spec_and_has_no_order() {
+        let calm = |path: &str, value: serde_json::Value| {
+            let mut object = serde_json::to_value(rollout("cart", 1, "cart", "cart")).unwrap();
+            object["metadata"]["generation"] = json!(3);
+            object["metadata"]["annotations"] = json!({"shop.example/team": "carts"});
+            object["status"] = json!({"phase": "Stable", "observedGeneration": 3});
+            *object.pointer_mut(path).unwrap() = value;
+            Entry::of(serde_json::from_value(object).unwrap()).unwrap().calm
+        };
+        assert!(calm("/metadata/name", json!("cart")));
+        assert!(!calm("/metadata/generation", json!(4)), "a new spec");
+        assert!(!calm("/metadata/annotations", json!({"penstock.dev/abort": "p99"})), "an order");
+        assert!(!calm("/status/phase", json!("Paused")), "a release");
+        assert!(!calm("/status", json!({})), "it is new");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use penstock_core::time::Time;
 use penstock_crds::{RolloutStatus, Trouble, barred, refused};
 use penstock_signals::RolloutName;
+use tokio::sync::SemaphorePermit;
 
 use super::cluster::Cluster;
 use super::give_back::give_back_of;
@@ -44,12 +45,19 @@ pub(super) async fn tend(cluster: Arc<Cluster>, key: RolloutName, bell: Arc<Bell
         failures: 0,
         told: Vec::new(),
     };
-    let mut planned = None;
+    let (mut calm, waited) = room(&cluster, &key, &bell).await;
+    let mut planned = waited;
     loop {
         let (began, rung) = (Instant::now(), bell.heard());
         let due = rung.into_iter().chain(planned).min().unwrap_or(began).min(began);
         let then = life.visit(due).await;
         cluster.metrics.turned(began.elapsed());
+        // A first look that finds nothing to do is the last one for long.
+        let done = calm.is_some() && matches!(then, Then::Wait(None));
+        if done {
+            life.settle().await;
+        }
+        drop(calm.take());
         planned = if let Then::Wait(Some(pause)) = &then { Some(Instant::now() + *pause) } else { None };
         tokio::time::sleep(PACE).await;
         match then {
@@ -63,11 +71,33 @@ pub(super) async fn tend(cluster: Arc<Cluster>, key: RolloutName, bell: Arc<Bell
                 () = bell.rings() => {}
             },
             Then::Wait(None) => {
-                let rung = tokio::time::timeout(LINGER, bell.rings()).await.is_ok();
+                let linger = if done { Duration::ZERO } else { LINGER };
+                let rung = tokio::time::timeout(linger, bell.rings()).await.is_ok();
                 if !rung && cluster.wakers.leave(&key, &bell) {
                     return;
                 }
             }
+        }
+    }
+}
+
+/// Waits for room, if the Rollout says that nothing is under way: what it says is looked at anew with all news.
+/// Returns since when it was due.
+async fn room<'a>(
+    cluster: &'a Cluster,
+    key: &RolloutName,
+    bell: &Bell,
+) -> (Option<SemaphorePermit<'a>>, Option<Instant>) {
+    let mut room = std::pin::pin!(cluster.calm.acquire());
+    let mut due = None;
+    loop {
+        due = due.or(bell.heard());
+        if !cluster.rollouts.get(key).is_some_and(|entry| entry.calm) {
+            return (None, due);
+        }
+        tokio::select! {
+            permit = &mut room => return (permit.ok(), due),
+            () = bell.rings() => {}
         }
     }
 }
@@ -150,6 +180,13 @@ impl Life {
             return within(LOOK_ON, wake_at);
         }
         Then::Wait(wake_at.map(until))
+    }
+
+    /// Waits until what stands around the Rollout is put right.
+    async fn settle(&mut self) {
+        if let Some((world, _)) = &mut self.world {
+            world.furnishing_done().await;
+        }
     }
 
     /// Returns whether there is a world to take a turn in.

@@ -23,9 +23,12 @@ impl Bell {
         self.notify.notify_one();
     }
 
-    /// Waits until it rings.
+    /// Waits until it rings, or has rung unheard.
     pub(super) async fn rings(&self) {
-        self.notify.notified().await;
+        // A ring that was heard before anybody waited has left its mark here, too: it is no news.
+        while !self.is_rung() {
+            self.notify.notified().await;
+        }
     }
 
     /// Since when it has rung unheard.
@@ -130,6 +133,17 @@ mod tests {
         let (_, bell) = begun.try_recv().unwrap();
         assert!(begun.try_recv().is_err());
         assert!(bell.heard().is_some() && bell.heard().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_ring_that_was_heard_is_no_news() {
+        let bell = Bell::default();
+        bell.ring();
+        assert!(bell.heard().is_some());
+        let soon = std::time::Duration::from_millis(10);
+        assert!(tokio::time::timeout(soon, bell.rings()).await.is_err());
+        bell.ring();
+        assert!(tokio::time::timeout(soon, bell.rings()).await.is_ok());
     }
 
     #[test]

@@ -271,7 +271,8 @@ impl KubeWorld {
         }
     }
 
-    async fn furnishing_done(&mut self) {
+    /// Waits until what stands around the Rollout is put right.
+    pub(super) async fn furnishing_done(&mut self) {
         if let Some(task) = self.furnishing.take() {
             self.furnished = task.await.unwrap_or_default();
         }
