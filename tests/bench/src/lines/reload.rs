@@ -39,7 +39,7 @@ fn plan(bench: &Bench, rollout: &Rollout) -> Plan {
     Plan { to: rollout.door(), connections: 32, rate: RATE, time, warm_up: Duration::from_millis(500) }
 }
 
-/// Microseconds of each change, from the file's new name to the table in effect as the proxy logs it.
+/// Microseconds of each change, from its first letter on disk to the table in effect as the proxy logs it.
 async fn changes(
     config: &mut Config,
     rollouts: &mut [Rollout],
@@ -53,8 +53,8 @@ async fn changes(
         let which = if n % 2 == 0 { 0 } else { rollouts.len() / 2 };
         let Some(rollout) = rollouts.get_mut(which) else { break };
         rollout.canary = if rollout.canary == 10 { 20 } else { 10 };
-        let generation = config.write(rollout)?;
-        begun.push((generation, time_of_day()?));
+        let from = time_of_day()?;
+        begun.push((config.write(rollout)?, from));
         sleep(PAUSE).await;
     }
     let said = process.said();
@@ -85,7 +85,7 @@ fn section(quiet: &Latencies, busy: &Latencies, took: &[f64]) -> Section {
     let about = format!(
         "{} Rollouts with {} endpoints in one folder; every {} ms one file is replaced, that of the Rollout \
          under load every second time, while {} requests a second come in an open loop. The reload takes from \
-         the new file to the table in effect, the reading of the file included. A slow request takes more than \
+         before the file is written to the table in effect, writing and reading of the file included. A slow request takes more than \
          {} ms.",
         whole(ROLLOUTS as f64),
         whole(2.0 * ROLLOUTS as f64),
