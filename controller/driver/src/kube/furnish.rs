@@ -44,7 +44,7 @@ pub(super) struct Furniture {
     pub(super) apex: Apex,
     pub(super) backend_port: u16,
     pub(super) app_protocol: Option<String>,
-    /// Whether every router serves it: then a Service can be taken over.
+    /// Whether every router serves it with all of its pods: then a Service can be taken over.
     pub(super) served: bool,
 }
 
@@ -253,8 +253,9 @@ async fn apex_stands(cluster: &Cluster, wanted: &Furniture) -> Option<Trouble> {
     match apex::state(&service, &wanted.apex, &wanted.owner.uid) {
         Standing::Foreign(why) => return conflict(why),
         Standing::Adoptable if !wanted.served => {
-            let message =
-                format!("the Service {name} is taken over as soon as all routers serve this Rollout");
+            let message = format!(
+                "the Service {name} is taken over as soon as all routers know of all pods of the stable revision"
+            );
             return Some(Trouble { reason: ADOPTING, message, stalls: false });
         }
         Standing::Adoptable | Standing::Adopted => {

@@ -11,6 +11,7 @@ use kube::Api;
 use kube::runtime::watcher;
 use penstock_proxy_api::object;
 use tokio::net::TcpListener;
+use tokio::sync::watch::Receiver;
 use tokio::task::JoinSet;
 
 use super::cluster::{Cluster, ROUTER, rollout_kind, route_kind};
@@ -122,9 +123,12 @@ pub async fn run<F: Future<Output = ()> + Send + 'static>(
     });
     watch(&cluster, &mut tasks);
     let view = Arc::new(KubeView::new(Arc::clone(&cluster)));
-    tasks.spawn(record(Arc::clone(&view), Proxies::new(SCRAPE_TIMEOUT)?, MEASURED));
+    let proxies = Proxies::new(SCRAPE_TIMEOUT)?;
     if cluster.options.page {
+        tasks.spawn(record(Arc::clone(&view), proxies, MEASURED));
         tasks.spawn(beside(view));
+    } else {
+        tasks.spawn(record_while_leading(view, proxies, candidate.leads()));
     }
     tokio::select! {
         () = lead(&cluster, &candidate) => {}
@@ -134,6 +138,16 @@ pub async fn run<F: Future<Output = ()> + Send + 'static>(
     tracing::info!("stopping");
     candidate.resign().await;
     Ok(())
+}
+
+/// Without a page, what is measured is told in statuses alone, which the one that leads writes.
+async fn record_while_leading(view: Arc<KubeView>, proxies: Proxies, mut leads: Receiver<bool>) {
+    while leads.wait_for(|leads| *leads).await.is_ok() {
+        tokio::select! {
+            () = record(Arc::clone(&view), proxies.clone(), MEASURED) => return,
+            _ = leads.wait_for(|leads| !*leads) => {}
+        }
+    }
 }
 
 /// Watches what the indices hold.

@@ -20,6 +20,8 @@ use crate::turn::{Memory, turn};
 const PACE: Duration = Duration::from_millis(20);
 /// What failed is tried again after this at first, and after ten times as long in the end.
 const AGAIN: Duration = Duration::from_secs(1);
+/// What failed is not tried again sooner, however long it has been due: an API server that refuses is short of room.
+const SOONEST: Duration = Duration::from_millis(250);
 /// While a Service waits to be taken over, routers are looked at this often.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// While there are no routers, whoever waits for them looks at least this often; their news come sooner.
@@ -162,14 +164,16 @@ impl Life {
             turned.troubles.iter().for_each(|trouble| tracing::error!(rollout = %self.key, "{trouble}"));
             self.told.clone_from(&turned.troubles);
         }
-        let wake_at = turned.wake_at.into_iter().chain(ready_at).min();
+        let soonest = now() + by_chance(SOONEST);
+        let orders_at = world.untaken.then_some(soonest);
+        let wake_at = turned.wake_at.into_iter().chain(ready_at).chain(orders_at).min();
         let released = memory.state.release.is_some();
         let adopting = world.is_adopting();
         if !turned.troubles.is_empty() || troubled {
             // A release is judged when it is due, whatever else fails.
             let Then::Wait(Some(pause)) = self.pause(true) else { return Then::Wait(None) };
             let sooner = wake_at.filter(|_| released || turned.troubles.is_empty());
-            return within(pause, sooner);
+            return within(pause, sooner.map(|at| at.max(soonest)));
         }
         if adopting {
             return within(LOOK_AGAIN, wake_at);
@@ -238,7 +242,7 @@ impl Life {
         self.failures = if failed { self.failures.saturating_add(1) } else { 0 };
         let pause =
             AGAIN.mul_f64(1.5_f64.powi(i32::try_from(self.failures.min(6)).unwrap_or(6) - 1).min(10.0));
-        Then::Wait(Some(pause.mul_f64(0.8 + 0.4 * fastrand::f64())))
+        Then::Wait(Some(by_chance(pause)))
     }
 }
 
@@ -277,6 +281,11 @@ fn is_known(entry: &Entry) -> bool {
 /// Waits no longer than this, and not beyond `wake_at`.
 fn within(pause: Duration, wake_at: Option<Time>) -> Then {
     Then::Wait(Some(wake_at.map_or(pause, |at| until(at).min(pause))))
+}
+
+/// A fifth more or less.
+fn by_chance(pause: Duration) -> Duration {
+    pause.mul_f64(0.8 + 0.4 * fastrand::f64())
 }
 
 fn until(at: Time) -> Duration {

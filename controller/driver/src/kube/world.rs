@@ -85,10 +85,12 @@ pub(super) struct KubeWorld {
     /// What went wrong in this turn, and in the one before.
     failed: Vec<Trouble>,
     failed_before: Vec<Trouble>,
-    /// What each router said last, and whether all of them serve this Rollout.
+    /// Whether all routers serve this Rollout.
     served: bool,
     /// When a pod has been ready for long enough, or routers may have heard of it.
     pub(super) ready_at: Option<Time>,
+    /// Whether orders were there that could not be taken: a call failed.
+    pub(super) untaken: bool,
     bell: Arc<Bell>,
 }
 
@@ -127,6 +129,7 @@ impl KubeWorld {
             failed_before: Vec::new(),
             served: false,
             ready_at: None,
+            untaken: false,
             bell,
         };
         Ok((world, state))
@@ -341,9 +344,10 @@ impl KubeWorld {
             tracing::warn!(rollout = %self.key, "{problem}");
         }
         let id = || format!("{:013}-{:08x}", now().0, fastrand::u32(..));
-        if let Err(error) = self.patch(|metadata| orders::claims(metadata, id, now())).await {
+        let failed = self.patch(|metadata| orders::claims(metadata, id, now())).await.err();
+        let before = std::mem::replace(&mut self.untaken, failed.is_some());
+        if let Some(error) = failed.filter(|_| !before) {
             tracing::warn!(rollout = %self.key, error = error.why, "orders can't be taken yet");
-            self.bell.ring();
         }
     }
 
@@ -390,26 +394,41 @@ impl KubeWorld {
 
     /// The routers that serve this Rollout, or may. Each with its report; `None` where it gives none.
     fn proxies(
-        &mut self,
+        &self,
         routers: &[Router],
         mut said: BTreeMap<String, Option<Status>>,
     ) -> BTreeMap<String, Option<Report>> {
         let (namespace, name) = (self.key.namespace.as_str(), self.key.name.as_str());
         let mut proxies = BTreeMap::new();
-        let mut served = routers.iter().any(|router| router.ready);
         for router in routers {
             let status = said.remove(&router.admin).flatten();
             let entry = status.as_ref().and_then(|s| served::entry(s, namespace, name));
-            let listens =
-                entry.and_then(|e| e.listen.as_ref()).and_then(|l| l.rsplit(':').next()?.parse().ok());
-            served &= !router.ready || listens == Some(self.port);
             if router.counts || entry.is_some() {
                 let report = status.as_ref().map(|s| served::report(s, namespace, name));
                 proxies.insert(router.admin.clone(), report);
             }
         }
-        self.served = served && self.status.stable_revision.is_some();
         proxies
+    }
+
+    /// Whether every ready router listens for this Rollout and knows of all the pods that its stable revision is to
+    /// have.
+    fn is_served(
+        &self,
+        routers: &[Router],
+        said: &BTreeMap<String, Option<Status>>,
+        revisions: &BTreeMap<Revision, Pods>,
+    ) -> bool {
+        let Some(stable) = &self.status.stable_revision else { return false };
+        let pods = revisions.iter().find(|(revision, _)| revision.as_str() == stable.as_str());
+        let scale = pods.map_or(0, |(_, pods)| pods.scale).max(1);
+        let serves = |router: &Router| {
+            let status = said.get(&router.admin)?.as_ref()?;
+            let entry = served::entry(status, &self.key.namespace, &self.key.name)?;
+            Some(served::serves(entry, self.port, stable, scale))
+        };
+        let mut ready = routers.iter().filter(|router| router.ready).peekable();
+        ready.peek().is_some() && ready.all(|router| serves(router).unwrap_or_default())
     }
 
     /// Pods count when routers know of them, too: an endpoint is told to a router after a pod is ready.
@@ -619,6 +638,7 @@ impl World for KubeWorld {
         let cluster = Arc::clone(&self.cluster);
         let ((), said) = tokio::join!(self.claim_orders(), cluster.status.status(&admin));
         let revisions = self.revisions(&said);
+        self.served = self.is_served(&routers, &said, &revisions);
         let proxies = self.proxies(&routers, said);
         let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
         Observation {
