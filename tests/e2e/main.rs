@@ -16,6 +16,6 @@ async fn main() -> Result<ExitCode> {
     let place = Place::from_environment().await?;
     setup::install(&place).await?;
     let total = runner::run(&place, &scenarios::all()).await?;
-    runner::say(&format!("\n{}", total.line()));
-    Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    runner::say(&format!("\n{}", total.text()));
+    Ok(if total.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -40,6 +40,13 @@ const FLAGS: [&str; 10] = [
     "--force-color-profile=srgb",
 ];
 
+/// The program without which there is no browser here.
+pub fn missing() -> Option<&'static str> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |program: &&str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    ["chromium", "chromedriver"].into_iter().find(|program| !is_there(program))
+}
+
 /// A browser with one window and a profile of its own.
 #[derive(Debug)]
 pub struct Browser {
@@ -58,7 +65,7 @@ impl Browser {
         let profile = tempfile::tempdir()?;
         let port = port::free()?;
         let mut command = Command::new("chromedriver");
-        command.arg(format!("--port={port}")).env("HOME", profile.path());
+        command.arg(format!("--port={port}")).env("HOME", profile.path()).env("TMPDIR", profile.path());
         let driver = Server::start("chromedriver", &mut command, &profile.path().join("driver.log"))
             .context("apt-get install chromium chromium-driver")?;
         let client = Client::builder(TokioExecutor::new()).build_http();

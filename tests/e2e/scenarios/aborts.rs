@@ -11,12 +11,11 @@ use penstock_tests::cluster::setup::{self, CONTROLLER};
 use penstock_tests::cluster::shop::Done;
 use penstock_tests::cluster::{Figures, Scenario, Shop, kubectl};
 use penstock_tests::traffic::now;
-use penstock_tests::wait_until;
+use penstock_tests::{PATIENCE, wait_until};
 use serde_json::{Value, json};
 
 /// From the order to the last request that the canary got.
 const GOAL: Duration = Duration::from_millis(500);
-const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn all() -> Vec<Scenario> {
     let scenario = |name, kind, run| Scenario { name, kind, run };

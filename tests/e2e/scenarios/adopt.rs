@@ -8,10 +8,9 @@ use penstock_tests::cluster::release::{ROLLOUT, Release};
 use penstock_tests::cluster::runner::Kind;
 use penstock_tests::cluster::{Figures, Scenario, Shop};
 use penstock_tests::traffic::now;
-use penstock_tests::wait_until;
+use penstock_tests::{PATIENCE, wait_until};
 use serde_json::json;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// A Service leads to new pods on all nodes after this time.
 const NODES_FOLLOW: Duration = Duration::from_secs(3);
 

@@ -8,9 +8,7 @@ use penstock_tests::cluster::release::{ROLLOUT, Release, steps_that_wait};
 use penstock_tests::cluster::runner::Kind;
 use penstock_tests::cluster::{Figures, Scenario, Shop};
 use penstock_tests::traffic::now;
-use penstock_tests::wait_until;
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use penstock_tests::{PATIENCE, wait_until};
 
 pub(super) fn all() -> Vec<Scenario> {
     let scenario = |name, run| Scenario { name, kind: Kind::Beside, run };

@@ -1,17 +1,15 @@
 //! `penstock check`, by what a person has: before installing, after it, and of a Rollout when something is wrong with it.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use penstock_tests::cluster::release::{ROLLOUT, Release};
 use penstock_tests::cluster::runner::Kind;
 use penstock_tests::cluster::{Figures, Scenario, Shop, prometheus, setup};
-use penstock_tests::wait_until;
+use penstock_tests::{PATIENCE, wait_until};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-const PATIENCE: Duration = Duration::from_secs(30);
 /// A ServiceAccount of the namespace that may see Rollouts and nothing else.
 const GUEST: &str = "guest";
 /// A Rollout whose Service is taken.

@@ -1,7 +1,5 @@
 //! Gates, freezes and notifications: the words of others, on a real cluster with its rights and Secrets.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail, ensure};
 use penstock_crds::{Phase, RolloutStatus};
 use penstock_tests::cluster::realm::Realm;
@@ -9,13 +7,12 @@ use penstock_tests::cluster::release::Release;
 use penstock_tests::cluster::runner::Kind;
 use penstock_tests::cluster::{Figures, Scenario, Shop};
 use penstock_tests::receiver::{Answer, Heard, Receiver, gate};
-use penstock_tests::wait_until;
+use penstock_tests::{PATIENCE, wait_until};
 use serde_json::{Value, json};
 
 /// `whsec_` and the base64 of [`KEY`].
 const SECRET: &str = "whsec_c2VjcmV0IG9mIHRoZSBnYXRl";
 const KEY: &[u8] = b"secret of the gate";
-const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn all() -> Vec<Scenario> {
     vec![Scenario {

@@ -9,10 +9,9 @@ use penstock_tests::cluster::kubectl::feed;
 use penstock_tests::cluster::release::{ROLLOUT, Release, steps_that_wait};
 use penstock_tests::cluster::runner::Kind;
 use penstock_tests::cluster::{Figures, Node, Scenario, Shop};
-use penstock_tests::wait_until;
+use penstock_tests::{PATIENCE, wait_until};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// How long nothing may be written once all is as it should be.
 const CALM: Duration = Duration::from_secs(5);
 

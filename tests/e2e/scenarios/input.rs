@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use penstock_crds::{Phase, RolloutStatus};
+use penstock_tests::PATIENCE;
 use penstock_tests::cluster::release::{ROLLOUT, Release, steps_that_wait};
 use penstock_tests::cluster::runner::Kind;
 use penstock_tests::cluster::{Figures, Journal, Scenario, Shop};
@@ -181,13 +182,12 @@ async fn clash(shop: &Shop) -> Result<Figures> {
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     shop.put(&named(other.clone(), "same-service", ROLLOUT, "other")).await?;
     shop.put(&named(other, "same-pods", "another", ROLLOUT)).await?;
-    let patience = penstock_tests::cluster::shop::PATIENCE;
     let by = format!("the Rollout {}/{ROLLOUT}", shop.name);
     let service = ["spec.service.name", by.as_str(), "name another Service, or delete one of the two"];
-    same.reaches("the same Service is refused", patience, |seen| is_invalid(&seen.status(), &service))
+    same.reaches("the same Service is refused", PATIENCE, |seen| is_invalid(&seen.status(), &service))
         .await?;
     let pods = ["spec.selector", by.as_str(), "a label of their own"];
-    wide.reaches("the same pods are refused", patience, |seen| is_invalid(&seen.status(), &pods)).await?;
+    wide.reaches("the same pods are refused", PATIENCE, |seen| is_invalid(&seen.status(), &pods)).await?;
     let after = shop.kubectl(&versions).await?;
     ensure!(before == after, "the first one was touched: {before} is {after}");
     let made = shop.kubectl(&["get", "replicasets", "-l", OURS, "-o", "name"]).await?;
@@ -195,8 +195,8 @@ async fn clash(shop: &Shop) -> Result<Figures> {
     let record = shop.ends_well(caller).await?;
 
     shop.kubectl(&["delete", "rollout", ROLLOUT]).await?;
-    same.reaches("the second comes to life", patience, |seen| seen.status().phase == Phase::Stable).await?;
-    wide.reaches("the third comes to life", patience, |seen| seen.status().phase == Phase::Stable).await?;
+    same.reaches("the second comes to life", PATIENCE, |seen| seen.status().phase == Phase::Stable).await?;
+    wide.reaches("the third comes to life", PATIENCE, |seen| seen.status().phase == Phase::Stable).await?;
     let mut figures = Figures::new();
     figures.say("the later ones were refused and came to life when the first had gone");
     figures.say(format!("the first was untouched, 0 of {} failed", record.0.len()));

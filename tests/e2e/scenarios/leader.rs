@@ -11,10 +11,9 @@ use penstock_tests::cluster::setup::{self, CONTROLLER};
 use penstock_tests::cluster::sound::Sound;
 use penstock_tests::cluster::splits::Splits;
 use penstock_tests::cluster::{Figures, Scenario, Shop, kubectl};
-use penstock_tests::wait_until;
+use penstock_tests::{PATIENCE, wait_until};
 use rustix::process::Signal;
 
-const PATIENCE: Duration = Duration::from_secs(30);
 /// A container that starts again takes its own lease back.
 const BACK: Duration = Duration::from_secs(3);
 /// Who stands by takes over when the pod is gone.

@@ -10,7 +10,7 @@ use penstock_tests::cluster::sound::Sound;
 use penstock_tests::cluster::splits::Splits;
 use penstock_tests::cluster::{Caller, Figures, Scenario, Shop};
 use penstock_tests::traffic::{Record, now};
-use penstock_tests::wait_until;
+use penstock_tests::{PATIENCE, wait_until};
 use rustix::process::Signal;
 use tokio::time::sleep;
 
@@ -20,7 +20,6 @@ use super::killed::seed;
 const TAKEN_OVER: Duration = Duration::from_secs(6);
 /// And after the leader was asked to end.
 const HANDED_OVER: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a leader is stopped.
 const ASLEEP: Duration = Duration::from_secs(15);
 

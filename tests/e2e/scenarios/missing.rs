@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use penstock_crds::{Phase, RolloutStatus};
+use penstock_tests::PATIENCE;
 use penstock_tests::cluster::kubectl::feed;
 use penstock_tests::cluster::realm::{LEASE, Realm};
 use penstock_tests::cluster::release::{ROLLOUT, Release, steps};
 use penstock_tests::cluster::runner::Kind;
-use penstock_tests::cluster::shop::PATIENCE;
 use penstock_tests::cluster::{Figures, Journal, Scenario, Shop, kubectl, prometheus, setup};
 use penstock_tests::traffic::now;
 use serde_json::{Value, json};

@@ -1,25 +1,44 @@
 //! The page of a cluster: who has come, what he may, and that an order is his.
 
-use std::time::Duration;
+use std::net::TcpStream;
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use http::{Method, Request};
+use penstock_tests::browser::{Browser, key};
 use penstock_tests::client::ask;
+use penstock_tests::cluster::caller::Caller;
 use penstock_tests::cluster::release::{ROLLOUT, Release, steps_that_wait};
 use penstock_tests::cluster::runner::Kind;
 use penstock_tests::cluster::{Figures, Scenario, Shop, kubectl};
-use penstock_tests::wait_until;
+use penstock_tests::server::Server;
+use penstock_tests::{PATIENCE, port, wait_until};
 use serde_json::{Value, json};
 
-/// A right that was taken away is remembered for 10 s.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 pub(super) fn all() -> Vec<Scenario> {
-    vec![Scenario {
-        name: "page: forged, without rights, and aborted by who may",
-        kind: Kind::Beside,
-        run: |shop| Box::pin(tokens(shop)),
-    }]
+    vec![
+        Scenario {
+            name: "page: forged, without rights, and aborted by who may",
+            kind: Kind::Beside,
+            run: |shop| Box::pin(tokens(shop)),
+        },
+        Scenario {
+            name: "page in a browser: through port-forward, seen and aborted",
+            kind: Kind::Seen,
+            run: |shop| Box::pin(browsed(shop)),
+        },
+    ]
+}
+
+/// The token of an account of the namespace, with a role or without.
+async fn account(shop: &Shop, name: &str, role: Option<&str>) -> Result<String> {
+    shop.kubectl(&["create", "serviceaccount", name]).await?;
+    if let Some(role) = role {
+        let (role, account) =
+            (format!("--clusterrole={role}"), format!("--serviceaccount={}:{name}", shop.name));
+        shop.kubectl(&["create", "rolebinding", &format!("{name}-of-the-page"), &role, &account]).await?;
+    }
+    Ok(shop.kubectl(&["create", "token", name]).await?.trim().to_owned())
 }
 
 /// The page as somebody sees it.
@@ -29,16 +48,8 @@ struct Visitor {
 }
 
 impl Visitor {
-    /// An account of the namespace, with a role or without.
     async fn new(shop: &Shop, address: &str, name: &str, role: Option<&str>) -> Result<Visitor> {
-        shop.kubectl(&["create", "serviceaccount", name]).await?;
-        if let Some(role) = role {
-            let (role, account) =
-                (format!("--clusterrole={role}"), format!("--serviceaccount={}:{name}", shop.name));
-            shop.kubectl(&["create", "rolebinding", &format!("{name}-of-the-page"), &role, &account]).await?;
-        }
-        let token = shop.kubectl(&["create", "token", name]).await?;
-        Ok(Visitor { address: address.to_owned(), token: Some(token.trim().to_owned()) })
+        Ok(Visitor { address: address.to_owned(), token: Some(account(shop, name, role).await?) })
     }
 
     async fn asks(&self, method: Method, path: &str, body: Option<Value>) -> Result<(u16, Value)> {
@@ -64,15 +75,19 @@ impl Visitor {
     }
 }
 
-async fn tokens(shop: &Shop) -> Result<Figures> {
-    let service =
-        ["-n", "penstock-system", "get", "service", "penstock-page", "-o", "jsonpath={.spec.clusterIP}"];
-    let address = format!("{}:80", kubectl(&service).await?.trim());
+async fn waits_at_30(shop: &Shop) -> Result<Caller> {
     let waiting = |version: &str| Release::new(version).with_steps(steps_that_wait(&[30, 60]));
     let caller = shop.serves(&waiting("v1")).await?;
     shop.apply(&waiting("v2")).await?;
     shop.is_at(30).await?;
+    Ok(caller)
+}
 
+async fn tokens(shop: &Shop) -> Result<Figures> {
+    let service =
+        ["-n", "penstock-system", "get", "service", "penstock-page", "-o", "jsonpath={.spec.clusterIP}"];
+    let address = format!("{}:80", kubectl(&service).await?.trim());
+    let caller = waits_at_30(shop).await?;
     let oncall = Visitor::new(shop, &address, "oncall", Some("edit")).await?;
     let viewer = Visitor::new(shop, &address, "viewer", Some("view")).await?;
     let stranger = Visitor::new(shop, &address, "stranger", None).await?;
@@ -128,5 +143,48 @@ async fn tokens(shop: &Shop) -> Result<Figures> {
     shop.ends_well(caller).await?;
     let mut figures = Figures::new();
     figures.say(format!("aborted by {name} in {} ms", took.as_millis()));
+    Ok(figures)
+}
+
+/// The way of docs/page.md.
+async fn browsed(shop: &Shop) -> Result<Figures> {
+    let caller = waits_at_30(shop).await?;
+    let token = account(shop, "oncall", Some("edit")).await?;
+    let port = port::free()?;
+    let mut forward = Command::new("kubectl");
+    forward.args(["-n", "penstock-system", "port-forward", "svc/penstock-page", &format!("{port}:80")]);
+    let mut forward = Server::start("port-forward", &mut forward, &shop.folder.join("port-forward.log"))?;
+    wait_until("the port is forwarded", PATIENCE, async || {
+        forward.check_alive()?;
+        TcpStream::connect(("127.0.0.1", port)).map(drop).context("nobody listens")
+    })
+    .await?;
+
+    let browser = Browser::open().await?;
+    browser.go(&format!("http://127.0.0.1:{port}")).await?;
+    browser.shows("#state", "kubectl create token").await?;
+    browser.types(&format!("{token}{}", key::ENTER)).await?;
+    browser.shows("#place", "oncall").await?;
+    browser.shows("#group-person .row", "waits for a person").await?;
+    browser.click("a.row").await?;
+    browser.shows("#weight", "30 %").await?;
+    browser.shows("#chart-rate .now", "canary").await?;
+    browser.shows("#pods", "ready").await?;
+    browser.click("#order-abort").await?;
+    browser.types(&format!("p99 looks wrong{}", key::ENTER)).await?;
+    browser.shows("#phase", "Aborted").await?;
+    browser.shows("#decisions li.bad", "p99 looks wrong").await?;
+    let logged = browser.log().await?;
+    // Chromium tells of the refusals before the token, too, and of connections that the forwarding has cut.
+    let expected = |line: &str| line.ends_with("401 (Unauthorized)") || line.contains("net::ERR_");
+    let trouble: Vec<&str> = logged.lines().filter(|line| !expected(line)).collect();
+    ensure!(trouble.is_empty(), "the browser has logged {trouble:?}");
+
+    let ended = shop.is_aborted().await?;
+    let decision = ended.decisions.iter().find(|d| d.what == "Aborted").context("no abort is told")?;
+    ensure!(decision.who == format!("system:serviceaccount:{}:oncall", shop.name), "{decision:?}");
+    shop.ends_well(caller).await?;
+    let mut figures = Figures::new();
+    figures.say(format!("seen at 30 % and aborted by {}", decision.who));
     Ok(figures)
 }

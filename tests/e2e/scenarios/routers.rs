@@ -10,12 +10,11 @@ use penstock_tests::cluster::sound::Sound;
 use penstock_tests::cluster::splits::Splits;
 use penstock_tests::cluster::{Caller, Figures, Scenario, Shop};
 use penstock_tests::traffic::{Exchange, Record, now};
-use penstock_tests::wait_until;
+use penstock_tests::{PATIENCE, wait_until};
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::sleep;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// kube-proxy leads new connections elsewhere after this, in milliseconds.
 const LED: u64 = 2000;
 /// A client gives a request up after this, in milliseconds.

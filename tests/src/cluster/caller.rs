@@ -1,7 +1,5 @@
 //! The client in a pod, from outside.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 use http::Request;
 use k8s_openapi::api::core::v1::Pod;
@@ -11,14 +9,13 @@ use serde_json::{Value, json};
 
 use super::place::Images;
 use crate::traffic::Record;
-use crate::wait::wait_until;
+use crate::wait::{PATIENCE, wait_until};
 
 /// The port on which the client tells.
 pub const CONTROL: u16 = 8080;
 
 /// It ends by itself after so many seconds.
-const AT_MOST: u32 = 400;
-const PATIENCE: Duration = Duration::from_secs(60);
+const AT_MOST: u32 = 600;
 
 /// A client in a pod that calls a Service.
 pub struct Caller {

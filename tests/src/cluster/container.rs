@@ -1,16 +1,12 @@
 //! The process of a container, on a node of ours.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 
 use super::kubectl::kubectl;
 use super::node::Node;
-use crate::wait_until;
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{PATIENCE, wait_until};
 
 impl Node {
     /// The process of a pod's first container.

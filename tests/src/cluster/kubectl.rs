@@ -10,7 +10,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 /// A command that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Runs `kubectl` with these arguments. Errors: it ends with another code than 0; with what it said.
 pub async fn kubectl(arguments: &[&str]) -> Result<String> {

@@ -19,11 +19,10 @@ use super::kubectl::{self, kubectl};
 use super::setup::{CONTROLLER, penstock, program};
 use super::shop::Shop;
 use crate::server::Server;
-use crate::{client, port, wait_until};
+use crate::{PATIENCE, client, port, wait_until};
 
 /// Name of the lease, and of the controller's account.
 pub const LEASE: &str = "penstock-controller";
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What controllers need to look after one namespace, or all of them.
 #[derive(Debug)]

@@ -77,6 +77,7 @@ impl Release {
         let env = |name: &str, value: &str| json!({"name": name, "value": value});
         let own = [env("HOST", "0.0.0.0"), env("PORT", "8080"), env("VERSION", &self.version)];
         let more = self.env.iter().map(|(name, value)| env(name, value));
+        // A pod that answers late on a busy machine must not count as one that is not ready.
         json!({
             "metadata": {"labels": {"app": ROLLOUT}},
             "spec": {
@@ -89,7 +90,7 @@ impl Release {
                     "image": self.image.as_ref().unwrap_or(&images.test),
                     "env": own.into_iter().chain(more).collect::<Vec<_>>(),
                     "ports": [{"name": "http", "containerPort": 8080}],
-                    "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1},
+                    "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1, "timeoutSeconds": 5},
                     "resources": {"requests": {"cpu": "5m", "memory": "8Mi"}},
                     "securityContext": {
                         "allowPrivilegeEscalation": false,

@@ -13,11 +13,12 @@ use super::kubectl::kubectl;
 use super::place::Place;
 use super::setup;
 use super::shop::Shop;
+use crate::browser;
 
 /// Scenarios beside each other: more of them would make two cores slow.
 const BESIDE: usize = 3;
 /// The longest that a scenario takes, in seconds, unless `PENSTOCK_E2E_LIMIT` says otherwise.
-const LIMIT: u64 = 300;
+const LIMIT: u64 = 480;
 
 /// What becomes of a scenario.
 pub type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Figures>> + 'a>>;
@@ -38,6 +39,8 @@ pub struct Scenario {
 pub enum Kind {
     /// A namespace.
     Beside,
+    /// A namespace, and a browser: where there is none it is left out.
+    Seen,
     /// A namespace, and no controller but those that it brings: those of the cluster are away meanwhile.
     Apart,
     /// The whole cluster: nothing else runs meanwhile.
@@ -57,6 +60,17 @@ impl std::fmt::Debug for Scenario {
 }
 
 impl Scenario {
+    /// Why it can't run here.
+    fn lacks(&self, place: &Place) -> Option<String> {
+        match self.kind {
+            Kind::Beside | Kind::Apart | Kind::Alone => None,
+            Kind::Seen => browser::missing()
+                .map(|program| format!("{program} is missing: apt-get install chromium chromium-driver")),
+            Kind::Node if place.node.is_some() => None,
+            Kind::Node => Some("it breaks or fills a node that is not ours".into()),
+        }
+    }
+
     /// Its name in files and namespaces.
     fn slug(&self) -> String {
         let word = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' };
@@ -68,13 +82,13 @@ impl Scenario {
 }
 
 /// What became of all.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Total {
-    /// Those that went as they should.
+    /// How many went as they should.
     pub passed: usize,
-    /// Those that didn't.
-    pub failed: usize,
-    /// Those that can't run here.
+    /// Those that didn't, each with why.
+    pub failed: Vec<String>,
+    /// How many can't run here.
     pub left_out: usize,
 }
 
@@ -85,10 +99,12 @@ pub async fn run(place: &Place, scenarios: &[Scenario]) -> Result<Total> {
     let named = |s: &&Scenario| only.split('|').any(|words| s.name.to_lowercase().contains(words));
     let wanted = scenarios.iter().filter(named);
     let (together, others): (Vec<&Scenario>, Vec<&Scenario>) =
-        wanted.partition(|scenario| scenario.kind == Kind::Beside);
+        wanted.partition(|scenario| matches!(scenario.kind, Kind::Beside | Kind::Seen));
     let (apart, alone): (Vec<&Scenario>, Vec<&Scenario>) =
         others.into_iter().partition(|scenario| scenario.kind == Kind::Apart);
     let mut total = Total::default();
+    let together = total.leave_out(place, together);
+    let alone = total.leave_out(place, alone);
     total.count_all(some(place, together, beside).await);
     if !apart.is_empty() {
         setup::dismiss().await.context("send the controllers away")?;
@@ -96,51 +112,82 @@ pub async fn run(place: &Place, scenarios: &[Scenario]) -> Result<Total> {
         setup::recall().await.context("call the controllers back")?;
     }
     for scenario in alone {
-        if scenario.kind == Kind::Node && place.node.is_none() {
-            say(&format!("{}: left out, it breaks or fills a node that is not ours", scenario.name));
-            total.left_out += 1;
-        } else {
-            total.count(one(place, *scenario).await);
-        }
+        total.count(one(place, *scenario).await);
     }
     Ok(total)
 }
 
-async fn some(place: &Place, scenarios: Vec<&Scenario>, beside: usize) -> Vec<bool> {
+async fn some(place: &Place, scenarios: Vec<&Scenario>, beside: usize) -> Vec<Result<(), String>> {
     let outcomes = futures_util::stream::iter(scenarios).map(|scenario| one(place, *scenario));
     outcomes.buffer_unordered(beside.max(1)).collect().await
 }
 
 impl Total {
-    fn count_all(&mut self, outcomes: Vec<bool>) {
-        outcomes.into_iter().for_each(|passed| self.count(passed));
+    /// Those that can run here.
+    fn leave_out<'a>(&mut self, place: &Place, mut scenarios: Vec<&'a Scenario>) -> Vec<&'a Scenario> {
+        scenarios.retain(|scenario| {
+            let Some(why) = scenario.lacks(place) else { return true };
+            say(&format!("{}: left out, {why}", scenario.name));
+            self.left_out += 1;
+            false
+        });
+        scenarios
     }
 
-    fn count(&mut self, passed: bool) {
-        *(if passed { &mut self.passed } else { &mut self.failed }) += 1;
+    fn count_all(&mut self, outcomes: Vec<Result<(), String>>) {
+        outcomes.into_iter().for_each(|outcome| self.count(outcome));
     }
 
-    /// The line that test runners end with.
-    pub fn line(&self) -> String {
+    fn count(&mut self, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => self.passed += 1,
+            Err(why) => self.failed.push(why),
+        }
+    }
+
+    /// What failed and why, and the line that test runners end with.
+    pub fn text(&self) -> String {
         let Total { passed, failed, left_out } = self;
-        let word = if *failed == 0 { "ok" } else { "FAILED" };
-        format!("test result: {word}. {passed} passed; {failed} failed; {left_out} ignored")
+        let count = failed.len();
+        let (word, mut text) =
+            if count == 0 { ("ok", String::new()) } else { ("FAILED", "failures:\n".to_owned()) };
+        failed.iter().for_each(|why| text += &format!("{why}\n"));
+        text + &format!("test result: {word}. {passed} passed; {count} failed; {left_out} ignored")
     }
 }
 
-/// Runs one, and prints its line. Returns whether it went as it should.
-async fn one(place: &Place, scenario: Scenario) -> bool {
+/// Runs one, and prints its line. Returns what failed, if it didn't go as it should.
+async fn one(place: &Place, scenario: Scenario) -> Result<(), String> {
     let begun = Instant::now();
     let told = played(place, scenario).await;
     let time = seconds(begun.elapsed());
-    match &told {
-        Ok(figures) => say(&format!("{}: {}   ok  {time}", scenario.name, figures.line())),
-        Err(error) => say(&format!("{}: {error:#}   FAILED  {time}", scenario.name)),
+    let name = scenario.name;
+    match told {
+        Ok(figures) => {
+            say(&format!("{name}: {}   ok  {time}", figures.line()));
+            Ok(())
+        }
+        Err(Failed { why, evidence }) => {
+            say(&format!("{name}: {evidence}{why:#}   FAILED  {time}"));
+            Err(format!("{name}: {why:#}"))
+        }
     }
-    told.is_ok()
 }
 
-async fn played(place: &Place, scenario: Scenario) -> Result<Figures> {
+/// Why a scenario failed.
+struct Failed {
+    why: anyhow::Error,
+    /// Where to look, and what was decided; empty when it could not be played.
+    evidence: String,
+}
+
+impl From<anyhow::Error> for Failed {
+    fn from(why: anyhow::Error) -> Failed {
+        Failed { why, evidence: String::new() }
+    }
+}
+
+async fn played(place: &Place, scenario: Scenario) -> Result<Figures, Failed> {
     let since = k8s_openapi::jiff::Timestamp::now().to_string();
     let shop = Shop::open(place, &scenario.slug()).await.context("open the shop")?;
     let limit = std::env::var("PENSTOCK_E2E_LIMIT").ok().and_then(|seconds| seconds.parse().ok());
@@ -157,7 +204,7 @@ async fn played(place: &Place, scenario: Scenario) -> Result<Figures> {
         kubectl(&["delete", "namespace", &shop.name, "--wait=false"]).await?;
     }
     let (decisions, folder) = (evidence::decisions(&shop), shop.folder.display().to_string());
-    told.map_err(|error| error.context(format!("see {folder}; decisions:\n{decisions}   ")))
+    told.map_err(|why| Failed { why, evidence: format!("see {folder}; decisions:\n{decisions}   : ") })
 }
 
 /// One line, at once and as a whole.

@@ -2,19 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
 use super::kubectl::{self, kubectl};
 use super::place::Place;
-use crate::wait::wait_until;
+use crate::wait::{PATIENCE, wait_until};
 
 /// Namespace and label of the controller's pods.
 pub const CONTROLLER: (&str, &str) = ("penstock-system", "app.kubernetes.io/name=penstock-controller");
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Installs Penstock as `penstock install` says, on a node of ours with the definitions of the Gateway API before it.
 pub async fn install(place: &Place) -> Result<()> {

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use penstock_crds::{Phase, RolloutStatus};
@@ -13,10 +12,9 @@ use super::journal::{Journal, Seen};
 use super::kubectl::{self, kubectl};
 use super::place::Place;
 use super::release::{ROLLOUT, Release};
+use crate::PATIENCE;
 use crate::traffic::{Record, now};
 
-/// Pods start and releases end within this time, on a machine on which much else runs.
-pub const PATIENCE: Duration = Duration::from_secs(90);
 /// Requests a second, unless a scenario says otherwise.
 const RATE: u32 = 200;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use penstock_crds::time_of;
+use penstock_crds::{DecisionRecord, time_of};
 
 use super::journal::Seen;
 use crate::traffic::Record;
@@ -29,11 +29,9 @@ pub fn windows(states: &[Seen]) -> Vec<Window> {
         let status = seen.status();
         let Some(split) = &status.split else { continue };
         if open.as_ref().is_some_and(|(generation, _)| *generation != split.generation) {
-            let decided = status.decisions.iter().rev().find(|d| d.weight == Some(split.weight));
-            let decided = decided.and_then(|decision| decision.time.as_ref()).map(time_of);
-            windows.extend(open.take().map(|(_, window)| Window {
-                to: decided.map_or(seen.at, |time| time.0.min(seen.at)),
-                ..window
+            windows.extend(open.take().map(|(_, window)| {
+                let decided = decided_after(window.weight, &status.decisions);
+                Window { to: decided.map_or(seen.at, |time| time.min(seen.at)), ..window }
             }));
         }
         let Some(revision) = status.canary_revision.filter(|_| open.is_none() && split.acknowledged) else {
@@ -42,6 +40,15 @@ pub fn windows(states: &[Seen]) -> Vec<Window> {
         open = Some((split.generation, Window { from: seen.at, to: 0, weight: split.weight, revision }));
     }
     windows
+}
+
+/// When the canary's share was decided to be another one than this, in milliseconds since the Unix epoch. States may
+/// have been missed: what was decided since then must not be taken for it.
+fn decided_after(weight: i32, decisions: &[DecisionRecord]) -> Option<u64> {
+    // What is drained was the canary before.
+    let newest_first = decisions.iter().rev().filter(|d| d.weight.is_some() && d.what != "Drained");
+    let first = newest_first.take_while(|decision| decision.weight != Some(weight)).last()?;
+    first.time.as_ref().map(|time| time_of(time).0)
 }
 
 /// Which version of the test application each revision is.
@@ -91,6 +98,9 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+    use k8s_openapi::jiff::Timestamp;
+
     use super::*;
     use crate::traffic::Exchange;
 
@@ -105,6 +115,24 @@ mod tests {
             Exchange { sent, ended: sent + took(n), answer: Ok((version.to_owned(), 200)) }
         };
         Record((0..150).map(exchange).collect())
+    }
+
+    fn decision(what: &str, weight: i32, at: i64) -> DecisionRecord {
+        let time = Timestamp::from_millisecond(at).ok().map(MicroTime);
+        DecisionRecord { time, what: what.to_owned(), weight: Some(weight), ..DecisionRecord::default() }
+    }
+
+    #[test]
+    fn a_window_ends_with_the_first_decision_for_another_share_whatever_was_decided_since() {
+        let mut told = vec![decision("Started", 0, 900), decision("Advanced", 20, 1000)];
+        assert_eq!(decided_after(20, &told), None);
+        told.push(decision("Drained", 0, 1500));
+        told.push(decision("Advanced", 30, 2000));
+        told.push(decision("Held", 30, 5000));
+        assert_eq!(decided_after(20, &told), Some(2000));
+        told.push(decision("Advanced", 100, 6000));
+        assert_eq!(decided_after(20, &told), Some(2000));
+        assert_eq!(decided_after(30, &told), Some(6000));
     }
 
     #[test]
