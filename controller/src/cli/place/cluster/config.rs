@@ -137,7 +137,11 @@ fn unreadable(file: &Path, error: KubeconfigError) -> anyhow::Error {
 fn files(asked: &Asked) -> Result<Vec<PathBuf>> {
     if let Some(file) = &asked.kubeconfig {
         if !file.exists() {
-            bail!(NotFound(format!("there is no kubeconfig {}", file.display())));
+            bail!(NotFound(format!(
+                "there is no kubeconfig {}; name another one with --kubeconfig, or leave it out for that of KUBECONFIG \
+                 or ~/.kube/config",
+                file.display()
+            )));
         }
         return Ok(vec![file.clone()]);
     }
