@@ -9,8 +9,13 @@ const FAILURES: [&str; 5] = ["2", "4", "13", "14", "15"];
 /// Whether a message is gRPC, by its content type (`application/grpc`, with or without `+proto` and the like;
 /// gRPC-Web is another protocol).
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.as_bytes().strip_prefix(b"application/grpc"));
-    content_type.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    headers.get(CONTENT_TYPE).is_some_and(|value| is_type(value.as_bytes()))
+}
+
+/// Whether this content type is gRPC's.
+pub(crate) fn is_type(content_type: &[u8]) -> bool {
+    let rest = content_type.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// Whether a gRPC response has failed. Its status stands in the trailers, or in the head when there is no body; one

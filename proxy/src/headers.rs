@@ -57,7 +57,7 @@ fn neighbour(request: &mut Request<()>, peer: &str, trusted: bool) -> Result<(),
     let old = request.version() != Version::HTTP_2;
     let headers = request.headers_mut();
     headers.remove(HOST);
-    // The h2 crate takes none of these from a client.
+    // A request that came by HTTP/2 has none of these.
     if old {
         let trailers = has_token(headers, &TE, b"trailers");
         remove_hop_by_hop(headers);

@@ -4,11 +4,10 @@
 //! threads (`control`, `admin`) meet in a `Lane` for each Rollout, whose table is swapped as a whole, and nowhere
 //! else. This crate decides nothing about releases.
 //!
-//! HTTP/1 is served by `http1`, which is our own; clients and endpoints of HTTP/2 by `http2` on the h2 crate.
+//! HTTP/1 is served by `http1`, which is our own; clients and endpoints of HTTP/2 by `http2`.
 
 mod access;
 mod admin;
-mod begun;
 mod board;
 mod config;
 mod control;

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -14,7 +13,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::begun::Begun;
 use crate::http1::connection::Peer;
 use crate::http1::porch::Porch;
 use crate::http1::side::Side;
@@ -155,9 +153,7 @@ async fn serve(stream: TcpStream, lane: Rc<Desk>, worker: Rc<Worker>, listener: 
             http1::connection::serve(client, lane, worker, peer, listener.porch).await;
         }
         Ok(Ok(Version::Http2)) => {
-            let first = Bytes::copy_from_slice(client.inlet.bytes());
-            let begun = Begun { first, stream: client.stream };
-            Box::pin(http2::connection::serve(begun, lane, worker, peer, listener.porch)).await;
+            Box::pin(http2::connection::serve(client, lane, worker, peer, listener.porch)).await;
         }
         Ok(Err(_)) | Err(_) => {}
     }

@@ -175,12 +175,13 @@ impl Worker {
     pub(crate) fn new(thread: usize, shared: Arc<Shared>) -> Worker {
         let seed = RandomState::new().hash_one(thread);
         let clock = Cell::new(shared.now());
+        let buffers = Rc::default();
         Worker {
             thread,
             shared,
-            pool: Pool::default(),
+            pool: Pool::new(&buffers),
             kept: Kept::default(),
-            buffers: Rc::default(),
+            buffers,
             alarms: Rc::default(),
             crew: Crew::default(),
             heads: RefCell::default(),

@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::io::Write;
 use std::task::{Context, Poll};
 
-use h2::RecvStream;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Response, StatusCode};
 use penstock_proxy_api::Culprit;
@@ -18,6 +17,7 @@ use crate::http1::call::RawCall;
 use crate::http1::connection::Next;
 use crate::http1::pipe::Waits;
 use crate::http2::incoming::{Incoming, Piece};
+use crate::http2::link::Stream;
 use crate::http2::outlet::Outlet;
 use crate::http2::pool;
 use crate::record::Record;
@@ -25,7 +25,9 @@ use crate::{grpc, headers};
 
 /// A response of an endpoint of HTTP/2.
 pub(crate) struct Bridged {
-    pub(super) response: Response<RecvStream>,
+    pub(super) response: Response<()>,
+    /// Where its body comes from.
+    pub(super) stream: Stream,
     /// Holds the stream.
     pub(super) connection: pool::Connection,
     /// Where the body of the request goes.
@@ -39,8 +41,8 @@ impl Bridged {
 
     /// Passes the response on to the client.
     pub(crate) async fn pass_on(self: Box<Self>, call: &mut RawCall<'_>, mut record: Record) -> Next {
-        let Bridged { response, outlet, connection: _held } = *self;
-        let (mut parts, stream) = response.into_parts();
+        let Bridged { response, stream, outlet, connection: _held } = *self;
+        let (mut parts, ()) = response.into_parts();
         let incoming = Incoming::new(stream, BodyLimit::default());
         let grpc = grpc::is_grpc(&parts.headers);
         headers::response(&mut parts);

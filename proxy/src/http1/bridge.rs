@@ -1,17 +1,15 @@
 //! A client of HTTP/1 in front of an endpoint of HTTP/2.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream};
 use http::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 use http::uri::Uri;
 use http::{Method, Request, Response, Version as HttpVersion};
 use penstock_proxy_core::http1::Version;
 use penstock_proxy_core::http1::framing::Framing;
 use penstock_proxy_core::http1::request::RequestHead;
+use penstock_proxy_core::http2::{Broken, Reason};
 
 use crate::deliver::{Failed, MAX_LOSSES};
 use crate::exchange::To;
@@ -23,6 +21,7 @@ use crate::http1::connection as http1;
 use crate::http1::descending::kept_trailers;
 use crate::http1::pipe::{Body, Broke, Pipe};
 use crate::http2::ascent::{self, is_untaken};
+use crate::http2::link::Stream;
 use crate::http2::outlet::{Outlet, Shut};
 use crate::http2::pool::{Ask, Connection};
 use crate::record::Record;
@@ -68,37 +67,37 @@ impl Bridge {
         let worker = call.connection.worker.clone();
         let ask = Ask { fresh: to.fresh, hurry: to.hurry };
         let connecting = worker.pool.connect(to.address, ask);
-        let mut connection = call.watched(connecting).await?.map_err(Failed::NotTaken)?;
+        let connection = call.watched(connecting).await?.map_err(Failed::NotTaken)?;
         let body = self.body(call);
-        let sent = connection.send(self.request.clone(), !body);
-        let (mut coming, stream) = sent.map_err(|error| self.dead(call, &error, true, &connection))?;
-        let mut outlet = body.then(|| Outlet::new(stream));
-        let came = poll_fn(|cx| self.poll_answer(cx, call, &mut coming, &mut outlet, &connection)).await;
-        came.map(|response| Box::new(Bridged { response, connection, outlet }))
+        let sent = connection.send(&self.request, !body);
+        let stream = sent.map_err(|broken| self.dead(call, broken, true, &connection))?;
+        let mut outlet = body.then(|| Outlet::new(stream.clone()));
+        let came = poll_fn(|cx| self.poll_answer(cx, call, &stream, &mut outlet, &connection)).await;
+        came.map(|response| Box::new(Bridged { response, stream, connection, outlet }))
     }
 
     fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
         call: &mut RawCall<'_>,
-        coming: &mut ResponseFuture,
+        stream: &Stream,
         outlet: &mut Option<Outlet>,
         connection: &Connection,
-    ) -> Poll<Result<Response<RecvStream>, Failed>> {
+    ) -> Poll<Result<Response<()>, Failed>> {
         if let Err(failed) = pump(call, cx, outlet) {
             return Poll::Ready(Err(failed));
         }
-        while let Poll::Ready(Some(Ok(interim))) = coming.poll_informational(cx) {
+        while let Some(interim) = stream.interim() {
             call.interim += 1;
             if call.interim > MAX_INTERIM {
                 return Poll::Ready(Err(bad_answer("too many interim answers")));
             }
             pass_interim(call, &interim);
         }
-        match Pin::new(coming).poll(cx) {
+        match stream.poll_answer(cx) {
             Poll::Ready(Ok(response)) => return Poll::Ready(Ok(response)),
-            Poll::Ready(Err(error)) => {
-                return Poll::Ready(Err(self.dead(call, &error, is_untaken(&error), connection)));
+            Poll::Ready(Err(broken)) => {
+                return Poll::Ready(Err(self.dead(call, broken, is_untaken(broken), connection)));
             }
             Poll::Pending => {}
         }
@@ -121,19 +120,13 @@ impl Bridge {
         true
     }
 
-    fn dead(
-        &mut self,
-        call: &RawCall<'_>,
-        error: &h2::Error,
-        untaken: bool,
-        connection: &Connection,
-    ) -> Failed {
+    fn dead(&mut self, call: &RawCall<'_>, broken: Broken, untaken: bool, connection: &Connection) -> Failed {
         let none_taken = call.up.is_unsent();
         self.losses += 1;
         let again = none_taken
             && (untaken || call.facts.idempotent && self.framing == Framing::None)
             && self.losses <= MAX_LOSSES;
-        ascent::failed(error, again, untaken, connection)
+        ascent::failed(broken, again, untaken, connection)
     }
 }
 

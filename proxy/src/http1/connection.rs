@@ -121,7 +121,7 @@ pub(crate) async fn turn_away(
     } else {
         connection.turn_away(&Refusal::Crowd).await;
     }
-    goodbye::say(connection).await;
+    goodbye::say(&mut connection.client, &connection.alarm, &connection.worker).await;
 }
 
 /// What a client of HTTP/2 is told for whom there is no place (RFC 9113 section 6.8): SETTINGS, and a GOAWAY with
@@ -162,7 +162,7 @@ impl Connection {
             match next {
                 Next::Request => {}
                 Next::Close => return,
-                Next::Goodbye => return goodbye::say(self).await,
+                Next::Goodbye => return goodbye::say(&mut self.client, &self.alarm, &self.worker).await,
             }
         }
     }

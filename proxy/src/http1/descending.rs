@@ -4,14 +4,14 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use h2::Reason;
 use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, StatusCode};
 use penstock_proxy_api::Culprit;
 use penstock_proxy_core::http1::chunked::trailers;
 use penstock_proxy_core::http1::framing::Framing;
 use penstock_proxy_core::http1::response::ResponseHead;
 use penstock_proxy_core::http1::rewrite::passing;
+use penstock_proxy_core::http2::Reason;
 
 use crate::grpc;
 use crate::http1::descent::{Answered, Descent};
@@ -31,18 +31,21 @@ pub(crate) async fn pass_on(
 ) {
     let Answered { mut upstream, head, length, framing } = answered;
     record.answered(head.status);
-    let mut response = Response::new(());
-    *response.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    *response.headers_mut() = fields(upstream.side.inlet.bytes(), &head, length);
-    upstream.side.inlet.consume(length);
-    let reusable = head.keeps_alive() && framing != Framing::UntilClose;
-    descent.worker.give_answer(head);
-    let grpc = grpc::is_grpc(response.headers());
+    let status = StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let bytes = upstream.side.inlet.bytes();
+    let pairs = || passing(bytes, &head).map(|field| (field.name.bytes(bytes), field.value.bytes(bytes)));
+    let is_type =
+        |(name, value): (&[u8], &[u8])| name.eq_ignore_ascii_case(b"content-type") && grpc::is_type(value);
+    let grpc = pairs().any(is_type);
     let bodiless = matches!(framing, Framing::None | Framing::Length(0));
-    if grpc && bodiless && grpc::is_failure(Some(response.headers())) {
+    if grpc && bodiless && grpc::is_failure(Some(&fields(bytes, &head, length))) {
         record.blame(Culprit::Upstream);
     }
-    let Some(client) = caller.answer(response, bodiless) else { return record.blame(Culprit::Client) };
+    let client = caller.answer_with(status, pairs(), bodiless);
+    let reusable = head.keeps_alive() && framing != Framing::UntilClose;
+    upstream.side.inlet.consume(length);
+    descent.worker.give_answer(head);
+    let Some(client) = client else { return record.blame(Culprit::Client) };
     let mut descending =
         Descending { descent, client, pipe: pipe(framing), left: None, last: None, over: false };
     if let Framing::Length(length) = framing {

@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 use penstock_proxy_core::balance::Tick;
 use tokio::io::AsyncWriteExt;
 
-use crate::http1::connection::Connection;
+use crate::http1::alarm::Alarm;
+use crate::http1::side::Side;
+use crate::worker::Worker;
 
 /// How long what the client sends is read and thrown away, in milliseconds.
 const PATIENCE: u64 = 2000;
@@ -15,27 +17,31 @@ const PATIENCE: u64 = 2000;
 const MOST: usize = 4 << 20;
 
 /// Ends a connection with a client that may still be sending.
-pub(crate) async fn say(mut connection: Connection) {
-    connection.client.inlet.give_back();
-    if connection.client.ended || connection.client.stream.shutdown().await.is_err() {
+pub(crate) async fn say(client: &mut Side, alarm: &Alarm, worker: &Worker) {
+    client.inlet.give_back();
+    if client.ended || client.stream.shutdown().await.is_err() {
         return;
     }
-    connection.alarm.set(Tick(connection.worker.now().0 + PATIENCE));
+    alarm.set(Tick(worker.now().0 + PATIENCE));
     let mut read = 0;
-    poll_fn(|cx| throw_away(&mut connection, cx, &mut read)).await;
+    poll_fn(|cx| {
+        if alarm.has_rung() && alarm.is_over(worker.now()) {
+            Poll::Ready(())
+        } else {
+            throw_away(client, cx, &mut read)
+        }
+    })
+    .await;
 }
 
-fn throw_away(connection: &mut Connection, cx: &mut Context<'_>, read: &mut usize) -> Poll<()> {
+fn throw_away(client: &mut Side, cx: &mut Context<'_>, read: &mut usize) -> Poll<()> {
     loop {
-        if connection.alarm.has_rung() && connection.alarm.is_over(connection.worker.now()) {
-            return Poll::Ready(());
-        }
-        match connection.client.poll_fill(cx, false) {
+        match client.poll_fill(cx, false) {
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
             Poll::Ready(Ok(count)) => *read += count,
             Poll::Pending => return Poll::Pending,
         }
-        connection.client.inlet.give_back();
+        client.inlet.give_back();
         if *read > MOST {
             return Poll::Ready(());
         }

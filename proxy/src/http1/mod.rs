@@ -17,7 +17,7 @@ pub(crate) mod coming;
 pub(crate) mod connection;
 pub(crate) mod descending;
 pub(crate) mod descent;
-mod goodbye;
+pub(crate) mod goodbye;
 mod pipe;
 pub(crate) mod porch;
 pub(crate) mod pour;

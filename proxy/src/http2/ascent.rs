@@ -1,15 +1,14 @@
 //! A request by HTTP/2 to an endpoint of HTTP/2, and the way back.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response};
 use penstock_proxy_api::Culprit;
 use penstock_proxy_core::http1::request::is_idempotent;
+use penstock_proxy_core::http2::{Broken, Reason};
 use penstock_proxy_core::limit::BodyLimit;
 
 use crate::deliver::{Failed, MAX_LOSSES, Standing, is_cut_off};
@@ -18,6 +17,7 @@ use crate::grpc;
 use crate::http1::coming::{MAX_INTERIM, bad_answer};
 use crate::http2::caller::{Caller, Taker};
 use crate::http2::incoming::{Cut, Incoming, Piece, Upload};
+use crate::http2::link::Stream;
 use crate::http2::outlet::{Outlet, Shut};
 use crate::http2::pool::{Ask, Connection};
 use crate::record::Record;
@@ -59,7 +59,7 @@ impl Ascent {
     ) -> Result<Box<Ascended>, Failed> {
         let worker = Rc::clone(&self.worker);
         let ask = Ask { fresh: to.fresh, hurry: to.hurry };
-        let mut connection = match worker.pool.find(to.address).filter(|_| !to.fresh) {
+        let connection = match worker.pool.find(to.address).filter(|_| !to.fresh) {
             Some(open) => open,
             None => {
                 let opening = Box::pin(worker.pool.connect(to.address, ask));
@@ -67,36 +67,37 @@ impl Ascent {
             }
         };
         let whole = self.incoming.is_none();
-        let request = if whole { self.request.clone() } else { self.request.take() };
+        let taken = if whole { None } else { self.request.take() };
+        let request = taken.as_ref().or(self.request.as_ref());
         let request = request.ok_or_else(|| Failed::Lost("the request is gone".into()))?;
         let sent = connection.send(request, whole);
-        let (mut coming, stream) = sent.map_err(|error| self.dead(&error, true, &connection))?;
-        let mut outlet = self.incoming.is_some().then(|| Outlet::new(stream));
-        let came = poll_fn(|cx| self.poll_answer(cx, &mut coming, &mut outlet, caller, &connection)).await;
-        came.map(|response| Box::new(Ascended { response, _connection: connection, outlet }))
+        let stream = sent.map_err(|broken| self.dead(broken, true, &connection))?;
+        let mut outlet = self.incoming.is_some().then(|| Outlet::new(stream.clone()));
+        let came = poll_fn(|cx| self.poll_answer(cx, &stream, &mut outlet, caller, &connection)).await;
+        came.map(|response| Box::new(Ascended { response, stream, _connection: connection, outlet }))
     }
 
     fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
-        coming: &mut ResponseFuture,
+        stream: &Stream,
         outlet: &mut Option<Outlet>,
         caller: &mut Caller<'_>,
         connection: &Connection,
-    ) -> Poll<Result<Response<RecvStream>, Failed>> {
+    ) -> Poll<Result<Response<()>, Failed>> {
         if let Err(refusal) = self.poll_upload(cx, outlet) {
             return Poll::Ready(Err(Failed::Refused(refusal)));
         }
-        while let Poll::Ready(Some(Ok(interim))) = coming.poll_informational(cx) {
+        while let Some(interim) = stream.interim() {
             if caller.count_interim() > MAX_INTERIM {
                 return Poll::Ready(Err(bad_answer("too many interim answers")));
             }
             let (parts, ()) = interim.into_parts();
             caller.inform(parts.status.as_u16(), parts.headers);
         }
-        match Pin::new(coming).poll(cx) {
+        match stream.poll_answer(cx) {
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(self.dead(&error, is_untaken(&error), connection))),
+            Poll::Ready(Err(broken)) => Poll::Ready(Err(self.dead(broken, is_untaken(broken), connection))),
             Poll::Pending => caller.poll_watch(cx).map(Err),
         }
     }
@@ -158,34 +159,35 @@ impl Ascent {
         }
     }
 
-    fn dead(&mut self, error: &h2::Error, untaken: bool, connection: &Connection) -> Failed {
+    fn dead(&mut self, broken: Broken, untaken: bool, connection: &Connection) -> Failed {
         let again = self.request.is_some() && (untaken || self.idempotent);
         self.losses += 1;
         let again = again && !self.begun && self.losses <= MAX_LOSSES;
-        failed(error, again, untaken, connection)
+        failed(broken, again, untaken, connection)
     }
 }
 
 /// What it means that a request has failed. `again`: it can be sent again. An endpoint that says that it has not looked
 /// at it is alive, and may look at it by another connection.
-pub(crate) fn failed(error: &h2::Error, again: bool, untaken: bool, connection: &Connection) -> Failed {
-    if again && untaken && error.is_remote() {
+pub(crate) fn failed(broken: Broken, again: bool, untaken: bool, connection: &Connection) -> Failed {
+    if again && is_untaken(broken) {
         return Failed::Stale;
     }
-    let cut_off = error.get_io().is_some_and(|error| is_cut_off(error));
+    let cut_off = matches!(broken, Broken::Lost(kind) if is_cut_off(&io::Error::from(kind)));
     let standing = Standing { again, unsent: untaken, reused: connection.is_reused(), cut_off };
-    standing.failed(error.to_string().into())
+    standing.failed(broken.into())
 }
 
 /// Whether an endpoint says that it has not looked at the request: RFC 9113 sections 6.8 and 8.7.
-pub(crate) fn is_untaken(error: &h2::Error) -> bool {
-    error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
+pub(crate) fn is_untaken(broken: Broken) -> bool {
+    matches!(broken, Broken::Untaken(_))
 }
 
 /// The head of a response, and where the rest of it comes from.
 #[derive(Debug)]
 pub(crate) struct Ascended {
-    response: Response<RecvStream>,
+    response: Response<()>,
+    stream: Stream,
     /// Counts as a stream.
     _connection: Connection,
     outlet: Option<Outlet>,
@@ -194,15 +196,14 @@ pub(crate) struct Ascended {
 impl Ascended {
     /// Passes the response on to the client.
     pub(crate) async fn pass_on(self, ascent: &mut Ascent, caller: &mut Caller<'_>, mut record: Record) {
-        let Ascended { response, outlet: up, _connection } = self;
+        let Ascended { response, stream, outlet: up, _connection } = self;
         record.answered(response.status().as_u16());
-        let (parts, stream) = response.into_parts();
         let incoming = Incoming::new(stream, BodyLimit::default());
-        let grpc = grpc::is_grpc(&parts.headers);
-        if grpc && incoming.is_none() && grpc::is_failure(Some(&parts.headers)) {
+        let grpc = grpc::is_grpc(response.headers());
+        if grpc && incoming.is_none() && grpc::is_failure(Some(response.headers())) {
             record.blame(Culprit::Upstream);
         }
-        let down = caller.answer(Response::from_parts(parts, ()), incoming.is_none());
+        let down = caller.answer(&response, incoming.is_none());
         let (Some(down), Some(incoming)) = (down, incoming) else { return record.finish() };
         let mut passing = Passing { ascent, up, down, incoming, last: None, over: false };
         match poll_fn(|cx| passing.poll(cx)).await {

@@ -2,8 +2,6 @@
 
 use std::rc::Rc;
 
-use h2::RecvStream;
-use h2::server::SendResponse;
 use http::{Method, Request};
 use penstock_proxy_core::head::Head;
 use penstock_proxy_core::http1::framing::Framing;
@@ -20,6 +18,7 @@ use crate::http1::pour::Pour;
 use crate::http2::ascent::{Ascended, Ascent};
 use crate::http2::caller::Caller;
 use crate::http2::incoming::{Incoming, Upload};
+use crate::http2::link::Stream;
 use crate::record::Record;
 use crate::refusal::Refusal;
 use crate::worker::Worker;
@@ -57,14 +56,13 @@ impl<'c> StreamCall<'c> {
         worker: &'c Rc<Worker>,
         peer: &'c Peer,
         alarm: &'c Alarm,
-        request: Request<RecvStream>,
-        respond: SendResponse<bytes::Bytes>,
+        request: Request<()>,
+        stream: Stream,
     ) -> StreamCall<'c> {
-        let (parts, stream) = request.into_parts();
-        let to_head = parts.method == Method::HEAD;
-        let incoming = Incoming::new(stream, worker.shared.limits.body);
-        let way = Way::Came(Request::from_parts(parts, ()), incoming);
-        StreamCall { worker, peer, caller: Caller::new(worker, alarm, respond), to_head, way }
+        let to_head = *request.method() == Method::HEAD;
+        let incoming = Incoming::new(stream.clone(), worker.shared.limits.body);
+        let way = Way::Came(request, incoming);
+        StreamCall { worker, peer, caller: Caller::new(worker, alarm, stream), to_head, way }
     }
 
     /// Writes the head for an endpoint of HTTP/1.
@@ -168,7 +166,7 @@ impl Call for StreamCall<'_> {
             return;
         }
         let (response, text) = refusal.answer(record);
-        let client = self.caller.answer(response, self.to_head);
+        let client = self.caller.answer(&response, self.to_head);
         if let Some(mut client) = client.filter(|_| !self.to_head) {
             client.outlet.give(text, true).ok();
         }

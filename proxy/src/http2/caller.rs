@@ -3,14 +3,13 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use h2::Reason;
-use h2::server::SendResponse;
 use http::{HeaderMap, Response, StatusCode};
 use penstock_proxy_core::balance::Tick;
+use penstock_proxy_core::http2::Reason;
 
 use crate::deliver::{Failed, unless};
 use crate::http1::alarm::{Alarm, NEVER, Stall};
+use crate::http2::link::Stream;
 use crate::http2::outlet::{Outlet, Shut};
 use crate::refusal::Refusal;
 use crate::worker::Worker;
@@ -18,7 +17,7 @@ use crate::worker::Worker;
 /// The client's end of a stream.
 #[derive(Debug)]
 pub(crate) struct Caller<'c> {
-    respond: SendResponse<Bytes>,
+    stream: Stream,
     alarm: &'c Alarm,
     worker: &'c Rc<Worker>,
     /// So many interim answers have come for it.
@@ -26,8 +25,8 @@ pub(crate) struct Caller<'c> {
 }
 
 impl<'c> Caller<'c> {
-    pub(crate) fn new(worker: &'c Rc<Worker>, alarm: &'c Alarm, respond: SendResponse<Bytes>) -> Caller<'c> {
-        Caller { respond, alarm, worker, interim: 0 }
+    pub(crate) fn new(worker: &'c Rc<Worker>, alarm: &'c Alarm, stream: Stream) -> Caller<'c> {
+        Caller { stream, alarm, worker, interim: 0 }
     }
 
     /// Waits for the head of the answer no longer than this.
@@ -42,7 +41,7 @@ impl<'c> Caller<'c> {
 
     /// Looks after the client and the time, as long as there is no answer.
     pub(crate) fn poll_watch(&mut self, cx: &mut Context<'_>) -> Poll<Failed> {
-        if self.respond.poll_reset(cx).is_ready() {
+        if self.stream.poll_broken(cx).is_ready() {
             return Poll::Ready(Failed::Refused(Refusal::Hangup));
         }
         if self.alarm.has_rung() && self.alarm.is_over(self.worker.now()) {
@@ -72,13 +71,29 @@ impl<'c> Caller<'c> {
         *response.status_mut() = status;
         *response.headers_mut() = fields;
         // Who can't be told any more is noticed where the answer is.
-        self.respond.send_informational(response).ok();
+        self.stream.send_interim(&response);
     }
 
     /// Answers. `end`: that is all. Else, who takes the body; `None`: the client is gone.
-    pub(crate) fn answer(&mut self, response: Response<()>, end: bool) -> Option<Taker<'c>> {
+    pub(crate) fn answer(&mut self, response: &Response<()>, end: bool) -> Option<Taker<'c>> {
+        let sent = self.stream.send_response(response, end);
+        self.answered(sent)
+    }
+
+    /// The same, of fields whose names may have large letters.
+    pub(crate) fn answer_with<'f>(
+        &mut self,
+        status: StatusCode,
+        fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+        end: bool,
+    ) -> Option<Taker<'c>> {
+        let sent = self.stream.send_answer(status, fields, end);
+        self.answered(sent)
+    }
+
+    fn answered(&self, sent: bool) -> Option<Taker<'c>> {
         self.alarm.set(NEVER);
-        let outlet = self.respond.send_response(response, end).ok().map(Outlet::new)?;
+        let outlet = sent.then(|| Outlet::new(self.stream.clone()))?;
         Some(Taker { outlet, alarm: self.alarm, worker: self.worker, stall: Stall::default() })
     }
 }

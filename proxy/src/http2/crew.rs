@@ -5,9 +5,6 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use bytes::Bytes;
-use h2::RecvStream;
-use h2::server::SendResponse;
 use http::Request;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -15,6 +12,7 @@ use crate::exchange::exchange;
 use crate::http1::alarm::{Alarm, NEVER};
 use crate::http1::connection::Peer;
 use crate::http2::call::StreamCall;
+use crate::http2::link::Stream;
 use crate::lane::Desk;
 use crate::worker::Worker;
 
@@ -25,8 +23,8 @@ const MAX_IDLE: usize = 256;
 pub(crate) struct Job {
     pub(crate) lane: Rc<Desk>,
     pub(crate) peer: Rc<Peer>,
-    pub(crate) request: Request<RecvStream>,
-    pub(crate) respond: SendResponse<Bytes>,
+    pub(crate) request: Request<()>,
+    pub(crate) stream: Stream,
     /// The worker does not end before this does.
     pub(crate) token: TaskTrackerToken,
 }
@@ -97,8 +95,8 @@ async fn work(worker: Rc<Worker>, first: Job) {
 }
 
 async fn serve(worker: &Rc<Worker>, job: Job, alarm: &Alarm) {
-    let Job { lane, peer, request, respond, token } = job;
-    let mut call = StreamCall::new(worker, &peer, alarm, request, respond);
+    let Job { lane, peer, request, stream, token } = job;
+    let mut call = StreamCall::new(worker, &peer, alarm, request, stream);
     exchange(&lane, worker, &mut call).await;
     alarm.set(NEVER);
     drop(token);

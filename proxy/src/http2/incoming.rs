@@ -3,14 +3,15 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::RecvStream;
 use http::HeaderMap;
 use penstock_proxy_core::limit::BodyLimit;
+
+use crate::http2::link::Stream;
 
 /// A body that comes.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    stream: RecvStream,
+    stream: Stream,
     limit: BodyLimit,
     taken: u64,
     next: Next,
@@ -19,7 +20,6 @@ pub(crate) struct Incoming {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     Data,
-    Trailers,
     Nothing,
 }
 
@@ -54,38 +54,29 @@ pub(crate) enum Upload {
 
 impl Incoming {
     /// The body that comes by this stream; `None`: there is none.
-    pub(crate) fn new(stream: RecvStream, limit: BodyLimit) -> Option<Incoming> {
-        (!stream.is_end_stream()).then_some(Incoming { stream, limit, taken: 0, next: Next::Data })
+    pub(crate) fn new(stream: Stream, limit: BodyLimit) -> Option<Incoming> {
+        (!stream.is_received()).then_some(Incoming { stream, limit, taken: 0, next: Next::Data })
     }
 
     /// Whether all of it has been taken.
     pub(crate) fn is_ended(&self) -> bool {
-        self.next == Next::Nothing || self.stream.is_end_stream()
+        self.next == Next::Nothing || self.stream.is_received()
     }
 
     /// The next piece of it; `None`: it has ended. Its sender may send as much more.
     pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Cut>>> {
-        if self.next == Next::Data {
-            match ready!(self.stream.poll_data(cx)) {
-                Some(data) => {
-                    return Poll::Ready(Some(data.map_err(|_| Cut::Broken).and_then(|d| self.take(d))));
-                }
-                None => self.next = Next::Trailers,
-            }
-        }
         if self.next == Next::Nothing {
             return Poll::Ready(None);
         }
-        let trailers = ready!(self.stream.poll_trailers(cx));
+        if let Some(data) = ready!(self.stream.poll_data(cx)) {
+            return Poll::Ready(Some(data.map_err(|_| Cut::Broken).and_then(|data| self.take(data))));
+        }
         self.next = Next::Nothing;
-        Poll::Ready(
-            trailers.map_err(|_| Cut::Broken).transpose().map(|trailers| trailers.map(Piece::Trailers)),
-        )
+        Poll::Ready(self.stream.trailers().map(|trailers| Ok(Piece::Trailers(trailers))))
     }
 
     fn take(&mut self, data: Bytes) -> Result<Piece, Cut> {
         self.taken += data.len() as u64;
-        self.stream.flow_control().release_capacity(data.len()).ok();
         if self.limit.allows(self.taken) { Ok(Piece::Data(data)) } else { Err(Cut::TooLong) }
     }
 }

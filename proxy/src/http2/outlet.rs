@@ -1,47 +1,34 @@
 //! A body that goes by HTTP/2: no more of it is held than one piece for which the peer has no room.
 
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use h2::{Reason, SendStream};
 use http::HeaderMap;
+use penstock_proxy_core::http2::Reason;
+
+use crate::http2::link::Stream;
 
 /// Where a body goes.
 #[derive(Debug)]
-pub(crate) struct Outlet {
-    stream: SendStream<Bytes>,
-    /// Some of it has been sent.
-    begun: bool,
-}
+pub(crate) struct Outlet(Stream);
 
 /// The peer takes nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shut;
 
 impl Outlet {
-    pub(crate) fn new(stream: SendStream<Bytes>) -> Outlet {
-        Outlet { stream, begun: false }
+    pub(crate) fn new(stream: Stream) -> Outlet {
+        Outlet(stream)
     }
 
-    /// Waits until the peer has room for more than what it has been given. Claims no more of the window than one byte
-    /// beforehand: a stream that has a claim on all of it holds the others up.
+    /// Waits until the peer has room for more than what it has been given.
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Shut>> {
-        if !self.begun {
-            return Poll::Ready(Ok(()));
-        }
-        self.stream.reserve_capacity(1);
-        while self.stream.capacity() == 0 {
-            match ready!(self.stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(Err(Shut)),
-            }
-        }
-        Poll::Ready(Ok(()))
+        self.0.poll_room(cx).map_err(|_| Shut)
     }
 
     /// Waits until the peer takes nothing more.
     pub(crate) fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<Shut> {
-        self.stream.poll_reset(cx).map(|_| Shut)
+        self.0.poll_broken(cx).map(|_| Shut)
     }
 
     /// Sends a piece, now or when the peer has room.
@@ -49,20 +36,23 @@ impl Outlet {
         if data.is_empty() && !last {
             return Ok(());
         }
-        self.begun = true;
-        self.stream.send_data(data, last).map_err(|_| Shut)
+        sent(self.0.send_data(data, last))
     }
 
     /// The body has ended.
     pub(crate) fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), Shut> {
         match trailers {
-            Some(trailers) => self.stream.send_trailers(trailers).map_err(|_| Shut),
+            Some(trailers) => sent(self.0.send_trailers(trailers)),
             None => self.give(Bytes::new(), true),
         }
     }
 
     /// It ends here, and is not whole.
     pub(crate) fn cut(&mut self, reason: Reason) {
-        self.stream.send_reset(reason);
+        self.0.reset(reason);
     }
+}
+
+fn sent(sent: bool) -> Result<(), Shut> {
+    if sent { Ok(()) } else { Err(Shut) }
 }

@@ -2,18 +2,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use h2::client::{Builder, ResponseFuture, SendRequest};
-use h2::{Error, SendStream};
 use http::Request;
-use tokio::net::TcpStream;
+use penstock_proxy_core::http2::session::{Role, Session};
+use penstock_proxy_core::http2::{Broken, Limits};
 
+use crate::http1::buffer::Buffers;
+use crate::http1::side::Side;
+use crate::http2::link::{Link, Moved, Stream};
 use crate::reach::{open, patience};
 
 /// How long a connection without streams is kept.
@@ -23,18 +25,19 @@ const MAX_CONNECTIONS: usize = 16;
 /// Most requests on one connection, as long as another one can be opened.
 const MAX_STREAMS: usize = 100;
 /// Largest head of a response.
-const MAX_HEAD: u32 = 64 << 10;
+const MAX_HEAD: usize = 64 << 10;
 /// How much of an answer an endpoint may send before the client takes it.
 const STREAM_WINDOW: u32 = 128 << 10;
 /// How much of all answers of a connection: no bound of its own, or a few clients that don't read would hold up all the
 /// others that share it.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
-/// Most of a request that is held while the connection to the endpoint takes nothing.
-const SEND_BUFFER: usize = 64 << 10;
 
 /// One thread's connections.
-#[derive(Debug, Default)]
-pub(crate) struct Pool(RefCell<HashMap<SocketAddr, Host>>);
+#[derive(Debug)]
+pub(crate) struct Pool {
+    hosts: RefCell<HashMap<SocketAddr, Host>>,
+    buffers: Rc<Buffers>,
+}
 
 #[derive(Debug, Default)]
 struct Host {
@@ -50,25 +53,39 @@ struct Failure {
     kind: io::ErrorKind,
 }
 
-/// An open connection.
-#[derive(Clone, Debug)]
+/// An open connection. It ends when nobody has it any more.
+#[derive(Debug)]
 struct Http2 {
-    sender: SendRequest<Bytes>,
+    link: Rc<Link>,
     state: Rc<State>,
 }
 
+impl Clone for Http2 {
+    fn clone(&self) -> Http2 {
+        Http2::new(Rc::clone(&self.link), Rc::clone(&self.state))
+    }
+}
+
+impl Drop for Http2 {
+    fn drop(&mut self) {
+        self.link.session().leave();
+    }
+}
+
 impl Http2 {
+    fn new(link: Rc<Link>, state: Rc<State>) -> Http2 {
+        link.session().join();
+        Http2 { link, state }
+    }
+
     /// Whether it takes another request: it has not ended, and the endpoint has not said that it will.
-    fn is_open(&mut self) -> bool {
-        let ready = self.sender.poll_ready(&mut Context::from_waker(Waker::noop()));
-        !self.state.closed.get() && !matches!(ready, Poll::Ready(Err(_)))
+    fn is_open(&self) -> bool {
+        self.link.session().check_open().is_ok()
     }
 }
 
 #[derive(Debug)]
 struct State {
-    /// It takes no further request.
-    closed: Cell<bool>,
     streams: Cell<usize>,
     used: Cell<Instant>,
 }
@@ -90,6 +107,10 @@ pub(crate) struct Connection {
 }
 
 impl Pool {
+    pub(crate) fn new(buffers: &Rc<Buffers>) -> Pool {
+        Pool { hosts: RefCell::default(), buffers: Rc::clone(buffers) }
+    }
+
     /// A connection to `address`: an open one, unless a fresh one is wanted, or a new one.
     pub(crate) async fn connect(&self, address: SocketAddr, ask: Ask<'_>) -> io::Result<Connection> {
         if !ask.fresh
@@ -102,7 +123,7 @@ impl Pool {
 
     async fn open_one(&self, address: SocketAddr, ask: Ask<'_>) -> io::Result<Connection> {
         let asked = Instant::now();
-        let opening = Rc::clone(&self.0.borrow_mut().entry(address).or_default().opening);
+        let opening = Rc::clone(&self.hosts.borrow_mut().entry(address).or_default().opening);
         let mut failure = opening.lock().await;
         if let Some(failure) = failure.filter(|failure| failure.at > asked) {
             return Err(failure.kind.into());
@@ -117,16 +138,16 @@ impl Pool {
 
     /// An open connection with room for another stream.
     pub(crate) fn find(&self, address: SocketAddr) -> Option<Connection> {
-        let mut hosts = self.0.borrow_mut();
+        let mut hosts = self.hosts.borrow_mut();
         let open = &mut hosts.get_mut(&address)?.open;
         loop {
             let full = open.len() >= MAX_CONNECTIONS;
-            let (index, least) = open.iter_mut().enumerate().min_by_key(|(_, h)| h.state.streams.get())?;
+            let (index, least) = open.iter().enumerate().min_by_key(|(_, h)| h.state.streams.get())?;
             if !least.is_open() {
                 open.swap_remove(index);
                 continue;
             }
-            let most = least.sender.current_max_send_streams().min(MAX_STREAMS);
+            let most = (least.link.session().max_streams() as usize).min(MAX_STREAMS);
             let room = least.state.streams.get() < most;
             return (room || full).then(|| Connection::new(least.clone(), true));
         }
@@ -134,28 +155,26 @@ impl Pool {
 
     async fn open(&self, address: SocketAddr, patience: Duration) -> io::Result<Connection> {
         let stream = open(address, patience).await?;
-        let (sender, driver) = builder().handshake(stream).await.map_err(io::Error::other)?;
-        let state =
-            State { closed: Cell::new(false), streams: Cell::new(0), used: Cell::new(Instant::now()) };
-        let state = Rc::new(state);
-        tokio::task::spawn_local(drive(driver, Rc::clone(&state)));
-        let http2 = Http2 { sender, state };
-        self.0.borrow_mut().entry(address).or_default().open.push(http2.clone());
+        let state = State { streams: Cell::new(0), used: Cell::new(Instant::now()) };
+        let link = Link::new(Session::new(Role::Client, LIMITS));
+        let http2 = Http2::new(Rc::clone(&link), Rc::new(state));
+        tokio::task::spawn_local(drive(link, Side::new(stream, &self.buffers)));
+        self.hosts.borrow_mut().entry(address).or_default().open.push(http2.clone());
         Ok(Connection::new(http2, false))
     }
 
     /// Lets no further request share the connections to an endpoint.
     pub(crate) fn forget(&self, address: SocketAddr) {
-        if let Some(host) = self.0.borrow_mut().get_mut(&address) {
+        if let Some(host) = self.hosts.borrow_mut().get_mut(&address) {
             host.open = Vec::new();
         }
     }
 
     /// Closes connections that have been idle for too long, and forgets endpoints without any.
     pub(crate) fn sweep(&self) {
-        self.0.borrow_mut().retain(|_, host| {
+        self.hosts.borrow_mut().retain(|_, host| {
             let in_use = |state: &State| state.streams.get() > 0 || state.used.get().elapsed() < IDLE;
-            host.open.retain_mut(|h| h.is_open() && in_use(&h.state));
+            host.open.retain(|h| h.is_open() && in_use(&h.state));
             !host.open.is_empty() || Rc::strong_count(&host.opening) > 1
         });
     }
@@ -174,12 +193,8 @@ impl Connection {
 
     /// Sends the head of a request; `whole`: that is all of it. The error says that nothing was sent, and the
     /// connection takes nothing more.
-    pub(crate) fn send(
-        &mut self,
-        request: Request<()>,
-        whole: bool,
-    ) -> Result<(ResponseFuture, SendStream<Bytes>), Error> {
-        self.http2.sender.send_request(request, whole).inspect_err(|_| self.http2.state.closed.set(true))
+    pub(crate) fn send(&self, request: &Request<()>, whole: bool) -> Result<Stream, Broken> {
+        self.http2.link.open(request, whole)
     }
 }
 
@@ -191,20 +206,15 @@ impl Drop for Connection {
     }
 }
 
-fn builder() -> Builder {
-    let mut builder = Builder::new();
-    builder
-        .enable_push(false)
-        .max_header_list_size(MAX_HEAD)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER);
-    builder
-}
+const LIMITS: Limits =
+    Limits { head: MAX_HEAD, streams: 0, stream_window: STREAM_WINDOW, connection_window: CONNECTION_WINDOW };
 
-/// Moves frames until the connection ends.
-async fn drive(driver: h2::client::Connection<TcpStream, Bytes>, state: Rc<State>) {
-    let ended = driver.await;
-    state.closed.set(true);
-    tracing::trace!(?ended, "connection to an endpoint ended");
+/// Moves bytes until the connection ends.
+async fn drive(link: Rc<Link>, mut side: Side) {
+    let begun = Instant::now();
+    let mut poll = |cx: &mut Context<'_>| {
+        link.session().tick(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
+        link.poll(cx, &mut side)
+    };
+    while poll_fn(&mut poll).await == Moved::Some {}
 }
