@@ -35,9 +35,10 @@ async fn kill_and_start(world: &mut World) {
 
 /// The release ends with `version` in all traffic, no pod left over, and no request lost.
 async fn ships(mut world: World, version: &str) -> RolloutStatus {
+    // What rests before that is the version before.
+    world.is_answered_by(version).await.unwrap();
     let status = world.rests().await.unwrap();
     assert_eq!(status.phase, Phase::Stable, "{}", Story(&status));
-    world.is_answered_by(version).await.unwrap();
     no_more_than_once(&status);
     let (folder, record) = world.unharmed().await.unwrap();
     println!("{}", record.summary());

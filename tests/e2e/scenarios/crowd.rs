@@ -16,7 +16,7 @@ use penstock_tests::cluster::pods::{ROUTERS, pods};
 use penstock_tests::cluster::realm::{Controller, Metrics, Realm};
 use penstock_tests::cluster::runner::Kind;
 use penstock_tests::cluster::{Caller, Figures, Scenario, Shop, StandIn, setup};
-use penstock_tests::wait_until;
+use penstock_tests::{PATIENCE, wait_until};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -140,7 +140,7 @@ fn calls(metrics: &Metrics) -> f64 {
 /// A minute in which nothing happens: by the API server's own record, there are watches and the lease.
 async fn idle(shop: &Shop, controller: &Controller, figures: &mut Figures) -> Result<()> {
     let node = shop.place.node.as_ref().context("a node of ours")?;
-    let before = is_quiet(controller, MINUTE).await?;
+    let before = is_quiet(controller, 2 * PATIENCE).await?;
     let since = Timestamp::now().as_microsecond();
     sleep(MINUTE).await;
     let made = calls(&controller.metrics().await?) - calls(&before);
@@ -226,7 +226,7 @@ async fn releases(shop: &Shop, controller: &Controller, crowd: usize) -> Result<
 }
 
 async fn all_but_one_are_stable(controller: &Controller, crowd: usize) -> Result<()> {
-    wait_until("the other releases are through", Duration::from_secs(60), async || {
+    wait_until("the other releases are through", 2 * PATIENCE, async || {
         sleep(LOOK).await;
         let seen = controller.metrics().await?;
         let stable = seen.count("penstock_controller_rollout_phase", "phase=\"Stable\"");
@@ -263,7 +263,7 @@ async fn restarted(
     shop.is_aborted().await?;
     let took = begun.elapsed();
     shop.only(caller, "v1").await?;
-    let quiet = is_quiet(&again, MINUTE).await?;
+    let quiet = is_quiet(&again, 2 * PATIENCE).await?;
     let all = begun.elapsed();
     let after = standing(shop).await?;
     let lost: Vec<&String> = before.keys().filter(|name| !after.contains_key(*name)).collect();

@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::{Either, select, try_join_all};
 use penstock_crds::Phase;
-use penstock_tests::PATIENCE;
 use penstock_tests::cluster::realm::{Controller, Realm};
 use penstock_tests::cluster::release::{Release, steps};
 use penstock_tests::cluster::runner::Kind;
 use penstock_tests::cluster::sound::{Sound, has_orders};
 use penstock_tests::cluster::splits::Splits;
 use penstock_tests::cluster::{Caller, Figures, Journal, Scenario, Seen, Shop};
+use penstock_tests::{PATIENCE, wait_until};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -190,6 +190,13 @@ impl Store {
             sleep(Duration::from_millis(random.u64(300..3000))).await;
             let annotation = format!("penstock.dev/{word}=in release {number}");
             shop.kubectl(&["annotate", "--overwrite", "rollout", &self.name, &annotation]).await?;
+            // Of two that are found together, the more careful one would hold.
+            wait_until(&format!("`{word}` is taken"), PATIENCE, async || {
+                let path = ["get", "rollout", &self.name, "-o", "jsonpath={.metadata.annotations}"];
+                let there = shop.kubectl(&path).await?.contains(&format!("penstock.dev/{word}\""));
+                if there { bail!("it is still there") } else { Ok(()) }
+            })
+            .await?;
         }
         Ok(words.len())
     }

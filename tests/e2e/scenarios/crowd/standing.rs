@@ -12,19 +12,18 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use penstock_crds::{Phase, Rollout};
 use penstock_tests::cluster::Shop;
-use penstock_tests::wait_until;
+use penstock_tests::{PATIENCE, wait_until};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 /// Between two looks at what stands.
 const QUIET: Duration = Duration::from_secs(3);
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// What stands when nothing is written any more but the last Rollout: the pods that were replaced have gone.
 pub(super) async fn settled(shop: &Shop) -> Result<BTreeMap<String, Value>> {
     let mut before = standing(shop).await?;
-    wait_until("the released ones are idle again", MINUTE, async || {
+    wait_until("the released ones are idle again", 2 * PATIENCE, async || {
         sleep(QUIET).await;
         let last = std::mem::replace(&mut before, standing(shop).await?);
         let others = |all: &BTreeMap<String, Value>| {
