@@ -5,7 +5,6 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use http::Method;
 use penstock_proxy_core::http1::framing::Framing;
 use penstock_proxy_core::http1::request::is_idempotent;
 use penstock_proxy_core::http1::response::ResponseHead;
@@ -35,12 +34,12 @@ pub(crate) struct Descent {
 
 impl Descent {
     /// The request with this method, whose head has been written for an endpoint of HTTP/1.
-    pub(crate) fn new(worker: &Rc<Worker>, method: &Method, pour: Pour) -> Descent {
+    pub(crate) fn new(worker: &Rc<Worker>, method: &str, pour: Pour) -> Descent {
         Descent {
             worker: Rc::clone(worker),
             pour,
-            to_head: *method == Method::HEAD,
-            idempotent: is_idempotent(method.as_str().as_bytes()),
+            to_head: method == "HEAD",
+            idempotent: is_idempotent(method.as_bytes()),
             stopped: false,
             losses: 0,
         }

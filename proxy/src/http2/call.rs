@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use http::{Method, Request};
 use penstock_proxy_core::head::Head;
 use penstock_proxy_core::http1::framing::Framing;
 use penstock_proxy_core::http1::{descend, rewrite};
+use penstock_proxy_core::http2::request::RequestHead;
 use penstock_proxy_core::table::{Protocol, Revision};
 
 use crate::deliver::Failed;
@@ -36,7 +36,7 @@ pub(crate) struct StreamCall<'c> {
 /// How far it is.
 enum Way {
     /// As it came.
-    Came(Request<()>, Option<Incoming>),
+    Came(RequestHead, Option<Incoming>),
     /// To an endpoint of HTTP/1.
     Http1(Descent),
     /// To one of HTTP/2.
@@ -56,10 +56,10 @@ impl<'c> StreamCall<'c> {
         worker: &'c Rc<Worker>,
         peer: &'c Peer,
         alarm: &'c Alarm,
-        request: Request<()>,
+        request: RequestHead,
         stream: Stream,
     ) -> StreamCall<'c> {
-        let to_head = *request.method() == Method::HEAD;
+        let to_head = request.method() == "HEAD";
         let incoming = Incoming::new(stream.clone(), worker.shared.limits.body);
         let way = Way::Came(request, incoming);
         StreamCall { worker, peer, caller: Caller::new(worker, alarm, stream), to_head, way }
@@ -68,7 +68,7 @@ impl<'c> StreamCall<'c> {
     /// Writes the head for an endpoint of HTTP/1.
     fn descend(
         &self,
-        request: &Request<()>,
+        request: &RequestHead,
         incoming: Option<Incoming>,
         record: &mut Record,
     ) -> Result<Descent, Refusal> {
@@ -92,15 +92,14 @@ impl<'c> StreamCall<'c> {
 
     fn ascend(
         &self,
-        mut request: Request<()>,
+        request: &RequestHead,
         incoming: Option<Incoming>,
         record: &mut Record,
     ) -> Result<Ascent, Refusal> {
-        let length = request.headers().get(http::header::CONTENT_LENGTH);
-        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        if length.is_some_and(|length| !self.worker.shared.limits.body.allows(length)) {
+        if request.length.is_some_and(|length| !self.worker.shared.limits.body.allows(length)) {
             return Err(Refusal::TooLong);
         }
+        let mut request = request.to_request().ok_or(Refusal::BadHead("an invalid head"))?;
         let who = headers::Who { peer: &self.peer.text, trusted: self.peer.trusted, worker: self.worker };
         headers::request(&mut request, &who, record).map_err(|bad| Refusal::BadHead(bad.0))?;
         Ok(Ascent::new(self.worker, request, incoming))
@@ -131,8 +130,9 @@ impl Call for StreamCall<'_> {
 
     fn prepare(&mut self, revision: &Revision, record: &mut Record) -> Result<(), Refusal> {
         let Way::Came(request, incoming) = std::mem::replace(&mut self.way, Way::Gone) else { return Ok(()) };
-        self.way = if revision.protocol == Protocol::H2c || grpc::is_grpc(request.headers()) {
-            Way::Http2(self.ascend(request, incoming, record)?)
+        let grpc = request.values("content-type").next().is_some_and(grpc::is_type);
+        self.way = if revision.protocol == Protocol::H2c || grpc {
+            Way::Http2(self.ascend(&request, incoming, record)?)
         } else {
             Way::Http1(self.descend(&request, incoming, record)?)
         };
@@ -174,7 +174,7 @@ impl Call for StreamCall<'_> {
 }
 
 /// The head of a request, as long as it is there.
-struct Lines<'a>(Option<&'a Request<()>>);
+struct Lines<'a>(Option<&'a RequestHead>);
 
 impl Head for Lines<'_> {
     fn method(&self) -> &str {

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Request;
 use penstock_proxy_core::balance::Tick;
+use penstock_proxy_core::http2::request::RequestHead;
 use penstock_proxy_core::http2::session::{Role, Session};
 use penstock_proxy_core::http2::{Limits, Reason};
 
@@ -110,7 +110,7 @@ impl Streams {
         }
     }
 
-    fn serve(&self, stream: Stream, request: Request<()>) {
+    fn serve(&self, stream: Stream, request: RequestHead) {
         let (lane, peer, token) = (Rc::clone(&self.lane), Rc::clone(&self.peer), self.worker.tasks.token());
         self.worker.crew.serve(&self.worker, Job { lane, peer, request, stream, token });
     }

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use http::Request;
+use penstock_proxy_core::http2::request::RequestHead;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::exchange::exchange;
@@ -23,7 +23,7 @@ const MAX_IDLE: usize = 256;
 pub(crate) struct Job {
     pub(crate) lane: Rc<Desk>,
     pub(crate) peer: Rc<Peer>,
-    pub(crate) request: Request<()>,
+    pub(crate) request: RequestHead,
     pub(crate) stream: Stream,
     /// The worker does not end before this does.
     pub(crate) token: TaskTrackerToken,

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
+use penstock_proxy_core::http2::request::RequestHead;
 use penstock_proxy_core::http2::session::Session;
 use penstock_proxy_core::http2::{Broken, Reason};
 use tokio::io::AsyncWrite;
@@ -34,7 +35,7 @@ impl Link {
     }
 
     /// The next request of a client.
-    pub(crate) fn accept(self: &Rc<Link>) -> Option<(Stream, Request<()>)> {
+    pub(crate) fn accept(self: &Rc<Link>) -> Option<(Stream, RequestHead)> {
         let (id, request) = self.session().accept()?;
         Some((Stream { link: Rc::clone(self), id }, request))
     }

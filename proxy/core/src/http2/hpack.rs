@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use http::{HeaderName, HeaderValue};
 
 use super::{Reason, huffman};
+use crate::http1::field::Kind;
 
 /// What a peer's encoder may have us remember, in bytes: the default of SETTINGS_HEADER_TABLE_SIZE.
 const MAX_TABLE: usize = 4096;
@@ -28,19 +29,84 @@ pub(super) enum Name {
     Bad,
 }
 
-/// A field, and what it counts.
+impl Name {
+    /// The name of a pseudo-field.
+    pub(super) fn pseudo(name: &[u8]) -> Option<Name> {
+        match name {
+            b":method" => Some(Name::Method),
+            b":scheme" => Some(Name::Scheme),
+            b":authority" => Some(Name::Authority),
+            b":path" => Some(Name::Path),
+            b":status" => Some(Name::Status),
+            _ => None,
+        }
+    }
+
+    fn of(name: &[u8]) -> Name {
+        let field = || HeaderName::from_lowercase(name).map_or(Name::Bad, Name::Field);
+        Name::pseudo(name).unwrap_or_else(field)
+    }
+}
+
+/// A field of a table, and what it counts.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) name: Name,
+    pub(super) kind: Kind,
     pub(super) value: HeaderValue,
     pub(super) size: usize,
+}
+
+impl Entry {
+    fn new(title: &Title<'_>, value: &[u8], size: usize) -> Entry {
+        let (name, kind) = match title {
+            Title::Known(entry) => (entry.name.clone(), entry.kind),
+            Title::New(name) => (Name::of(name), Kind::of(name)),
+        };
+        match HeaderValue::from_bytes(value) {
+            Ok(value) => Entry { name, kind, value, size },
+            Err(_) => Entry { name: Name::Bad, kind, value: filler(value.len()), size },
+        }
+    }
+
+    fn name_length(&self) -> usize {
+        self.size - OVERHEAD - self.value.len()
+    }
 }
 
 /// A field of a block.
 pub(super) enum Found<'a> {
     /// It stands in a table.
     Known(&'a Entry),
-    New(Entry),
+    /// It doesn't, or not yet; unchecked.
+    New { name: Title<'a>, value: &'a [u8] },
+}
+
+/// The name of a field that is new.
+pub(super) enum Title<'a> {
+    /// It is that of an entry.
+    Known(&'a Entry),
+    /// Unchecked.
+    New(&'a [u8]),
+}
+
+impl Found<'_> {
+    /// What it counts (RFC 7541 section 4.1).
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Found::Known(entry) => entry.size,
+            Found::New { name: Title::Known(entry), value } => entry.name_length() + value.len() + OVERHEAD,
+            Found::New { name: Title::New(name), value } => name.len() + value.len() + OVERHEAD,
+        }
+    }
+
+    /// As an entry of a table.
+    pub(super) fn entry(&self) -> Entry {
+        match self {
+            Found::Known(entry) => (*entry).clone(),
+            Found::New { name, value } => Entry::new(name, value, self.size()),
+        }
+    }
 }
 
 /// Reads blocks of fields, one after the other.
@@ -60,17 +126,18 @@ impl Decoder {
     pub(super) fn decode(
         &mut self,
         mut block: &[u8],
-        mut field: impl FnMut(Found<'_>),
+        mut field: impl FnMut(&Found<'_>),
     ) -> Result<(), Reason> {
         let mut begun = false;
         while let Some(first) = block.first().copied() {
             if first & 0x80 != 0 {
                 let index = number(&mut block, 7)?;
-                field(Found::Known(self.entry(index)?));
+                field(&Found::Known(self.entry(index)?));
             } else if first & 0xc0 == 0x40 {
-                let entry = self.literal(&mut block, 6)?;
-                self.remember(&entry);
-                field(Found::New(entry));
+                let found = self.literal(&mut block, 6)?;
+                field(&found);
+                let entry = found.entry();
+                self.remember(entry);
             } else if first & 0xe0 == 0x20 {
                 let capacity = number(&mut block, 5)?;
                 if begun || capacity > MAX_TABLE {
@@ -80,7 +147,7 @@ impl Decoder {
                 self.shrink(capacity);
                 continue;
             } else {
-                field(Found::New(self.literal(&mut block, 4)?));
+                field(&self.literal(&mut block, 4)?);
             }
             begun = true;
         }
@@ -93,29 +160,22 @@ impl Decoder {
         known.ok_or(Reason::COMPRESSION_ERROR)
     }
 
-    fn literal(&mut self, block: &mut &[u8], prefix: u32) -> Result<Entry, Reason> {
+    fn literal(&mut self, block: &mut &[u8], prefix: u32) -> Result<Found<'_>, Reason> {
         let index = number(block, prefix)?;
-        let (name, length) = if index == 0 {
+        if index == 0 {
             string(block, &mut self.name)?;
-            (name(&self.name), self.name.len())
-        } else {
-            let entry = self.entry(index)?;
-            (entry.name.clone(), entry.size - OVERHEAD - entry.value.len())
-        };
+        }
         string(block, &mut self.value)?;
-        let size = length + self.value.len() + OVERHEAD;
-        Ok(match HeaderValue::from_bytes(&self.value) {
-            Ok(value) => Entry { name, value, size },
-            Err(_) => Entry { name: Name::Bad, value: filler(self.value.len()), size },
-        })
+        let name = if index == 0 { Title::New(&self.name) } else { Title::Known(self.entry(index)?) };
+        Ok(Found::New { name, value: &self.value })
     }
 
-    fn remember(&mut self, entry: &Entry) {
+    fn remember(&mut self, entry: Entry) {
         let capacity = self.capacity.unwrap_or(MAX_TABLE);
         self.shrink(capacity.saturating_sub(entry.size));
         if entry.size <= capacity {
             self.size += entry.size;
-            self.table.push_front(entry.clone());
+            self.table.push_front(entry);
         }
     }
 
@@ -131,17 +191,6 @@ impl Decoder {
 /// A value of a length: what an entry without a valid one counts.
 fn filler(length: usize) -> HeaderValue {
     HeaderValue::from_bytes(&vec![b'-'; length]).unwrap_or(HeaderValue::from_static(""))
-}
-
-fn name(bytes: &[u8]) -> Name {
-    match bytes {
-        b":method" => Name::Method,
-        b":scheme" => Name::Scheme,
-        b":authority" => Name::Authority,
-        b":path" => Name::Path,
-        b":status" => Name::Status,
-        other => HeaderName::from_lowercase(other).map_or(Name::Bad, Name::Field),
-    }
 }
 
 /// A number (RFC 7541 section 5.1).
@@ -183,7 +232,8 @@ fn string(block: &mut &[u8], out: &mut Vec<u8>) -> Result<(), Reason> {
 /// The table that everybody knows (RFC 7541 appendix A).
 static FIXED: LazyLock<Vec<Entry>> = LazyLock::new(|| {
     let entry = |(text, value): &(&'static str, &'static str)| Entry {
-        name: name(text.as_bytes()),
+        name: Name::of(text.as_bytes()),
+        kind: Kind::of(text.as_bytes()),
         value: HeaderValue::from_static(value),
         size: text.len() + value.len() + OVERHEAD,
     };

@@ -455,6 +455,12 @@ impl Session {
 
     fn remove(&mut self, id: u32) {
         let Some(stream) = self.streams.remove(&id) else { return };
+        if stream.is_held {
+            self.held.retain(|other| *other != id);
+        }
+        if stream.in_crowd {
+            self.crowd.retain(|other| *other != id);
+        }
         self.credit(stream.kept() as u32);
     }
 

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::super::frame::{flag, kind};
+use super::super::request::RequestHead;
 use super::super::{Broken, MAX_FRAME, MAX_OUTGOING, Reason, hpack};
 use super::stream::{Ending, Stream};
 use super::{MAX_ID, Role, Session};
 impl Session {
     /// The next request, with the number of its stream, which has one handle then.
-    pub fn accept(&mut self) -> Option<(u32, Request<()>)> {
+    pub fn accept(&mut self) -> Option<(u32, RequestHead)> {
         while let Some(id) = self.arrived.pop_front() {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             let request = stream.request.take();

@@ -4,6 +4,7 @@ use http::{Response, StatusCode};
 
 use super::super::frame::{Frame, flag, kind, setting};
 use super::super::head::Gathered;
+use super::super::request::Reading;
 use super::super::{Broken, MAX_FRAME, Reason};
 use super::stream::Stream;
 use super::{
@@ -85,7 +86,8 @@ impl Session {
         let padding = size - data.len() as u32;
         let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.broken.is_none()) else {
             self.credit(size);
-            if !self.reset.contains(&id) {
+            // What was on its way when the stream was ended here is nobody's fault.
+            if !self.reset.contains(&id) && self.farewell == Farewell::None {
                 self.strain();
             }
             return Ok(());
@@ -153,11 +155,13 @@ impl Session {
 
     /// A whole block of fields. It is read whatever becomes of it: the next ones refer to it.
     fn fields(&mut self, id: u32, ends: bool, block: &[u8]) -> Result<(), Fault> {
+        if self.role == Role::Server && self.is_new(id) {
+            let mut reading = Reading::new(self.limits.head);
+            self.decoder.decode(block, |found| reading.take(found))?;
+            return self.open_stream(id, ends, reading);
+        }
         let mut gathered = Gathered::new(self.limits.head);
         self.decoder.decode(block, |found| gathered.take(found))?;
-        if self.role == Role::Server && self.is_new(id) {
-            return self.open_stream(id, ends, gathered);
-        }
         if self.is_new(id) {
             return Err(Reason::PROTOCOL_ERROR.into());
         }
@@ -186,7 +190,7 @@ impl Session {
     }
 
     /// A request.
-    fn open_stream(&mut self, id: u32, ends: bool, gathered: Gathered) -> Result<(), Fault> {
+    fn open_stream(&mut self, id: u32, ends: bool, reading: Reading) -> Result<(), Fault> {
         self.last = id;
         if let Farewell::Last(last) = self.farewell
             && id > last
@@ -197,10 +201,10 @@ impl Session {
             return Err(Fault::Stream(id, Reason::REFUSED_STREAM));
         }
         let mut stream = Stream::new(self.now, self.limits.stream_window, self.initial_window);
-        let too_large = gathered.is_too_large();
-        stream.due = gathered.length;
+        let too_large = reading.is_too_large();
         if !too_large {
-            let request = gathered.request().map_err(|_| Fault::Stream(id, Reason::PROTOCOL_ERROR))?;
+            let request = reading.finish().map_err(|_| Fault::Stream(id, Reason::PROTOCOL_ERROR))?;
+            stream.due = request.length;
             if ends && stream.due.is_some_and(|due| due > 0) {
                 return Err(Fault::Stream(id, Reason::PROTOCOL_ERROR));
             }
@@ -239,7 +243,7 @@ impl Session {
             return Ok(());
         }
         let bodiless = stream.to_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        stream.due = due.filter(|_| !bodiless);
+        stream.due = if bodiless { Some(0) } else { due };
         if ends && stream.due.is_some_and(|due| due > 0) {
             return Err(malformed());
         }

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Response};
 
+use super::super::request::RequestHead;
 use super::super::{Broken, MAX_FRAME};
 
 /// A stream.
@@ -20,7 +21,7 @@ pub(super) struct Stream {
     pub(super) closed: bool,
 
     // What comes.
-    pub(super) request: Option<Request<()>>,
+    pub(super) request: Option<RequestHead>,
     pub(super) interim: VecDeque<Response<()>>,
     pub(super) answer: Option<Response<()>>,
     pub(super) answered: bool,
