@@ -1,9 +1,8 @@
 //! HTTP/2 (RFC 9113) without sockets: what bytes mean, what is to be sent, and how much each side may send.
 //!
 //! [`session`] is a connection: bytes go in, bytes come out, streams are asked for what they have. `frame` is how both
-//! are cut, `hpack` with `huffman` how fields are written, [`request`] and `head` what they
-//! mean, `outgoing` what waits to be written.
-//! Everything that a peer can make grow has a bound, see [`Limits`].
+//! are cut, `hpack` with `huffman` how fields are written, [`request`] and `head` what they mean, `outgoing` what waits
+//! to be written. Everything that a peer can make grow has a bound, see [`Limits`].
 
 mod frame;
 mod head;

@@ -37,7 +37,7 @@ const MAX_RESET: usize = 256;
 /// request that was begun for nothing.
 const MAX_STRAIN: u64 = 1000;
 const STRAIN_PER_SECOND: u64 = 500;
-/// How often a peer may break the rules of single streams: whoever keeps them never does.
+/// How often a peer may break the rules of single streams, beyond those that come to their end.
 const MAX_FAULTS: u32 = 1000;
 /// A stream that its peer resets within so many milliseconds was begun for nothing.
 const PREMATURE: u64 = 1000;
@@ -436,6 +436,8 @@ impl Session {
 
     fn close_if_done(&mut self, id: u32) {
         if self.streams.get(&id).is_some_and(|stream| stream.received && stream.sent) {
+            // Who mostly asks and is answered may give up a request now and then.
+            (self.strain, self.faults) = (self.strain.saturating_sub(1), self.faults.saturating_sub(1));
             self.closed(id);
         }
     }

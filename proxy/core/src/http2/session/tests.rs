@@ -268,6 +268,31 @@ fn who_waited_and_is_gone_is_not_remembered() {
     assert!(pair.client.held.is_empty() && pair.client.streams.is_empty());
 }
 
+/// Asks `times`; every `each`th request is given up at once. Returns whether the connection goes on.
+fn gives_up(times: usize, each: usize) -> bool {
+    let mut pair = Pair::new();
+    for n in 0..times {
+        let Ok(id) = pair.client.open(&request("GET", "/"), true) else { return false };
+        pair.settle();
+        let Some((stream, _)) = pair.server.accept() else { return false };
+        if n % each == 0 {
+            pair.client.send_reset(id, Reason::CANCEL);
+        } else {
+            pair.server.send_response(stream, &response(200), true);
+        }
+        pair.settle();
+        pair.server.release(stream);
+        pair.client.release(id);
+    }
+    pair.server.broken.is_none()
+}
+
+#[test]
+fn requests_may_be_given_up_now_and_then_but_not_all_of_them() {
+    assert!(gives_up(5000, 2));
+    assert!(!gives_up(5000, 1));
+}
+
 /// What a test does to one of two ends.
 #[derive(Clone, Debug)]
 enum Act {
