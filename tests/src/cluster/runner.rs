@@ -59,13 +59,6 @@ impl std::fmt::Debug for Scenario {
     }
 }
 
-impl Kind {
-    /// Whether nothing else can run on the same cluster meanwhile.
-    fn is_alone(self) -> bool {
-        matches!(self, Kind::Alone | Kind::Node)
-    }
-}
-
 impl Scenario {
     /// Why it can't run here.
     fn lacks(&self, place: &Place) -> Option<String> {
@@ -99,18 +92,12 @@ pub struct Total {
     pub left_out: usize,
 }
 
-/// Runs those whose name contains what `ONLY` says; `|` stands between alternatives. `PENSTOCK_E2E_PART`: no others than
-/// those that leave a cluster to others (`shared`), or take the `whole` of one.
+/// Runs those whose name contains what `ONLY` says; `|` stands between alternatives.
 pub async fn run(place: &Place, scenarios: &[Scenario]) -> Result<Total> {
     let only = std::env::var("ONLY").unwrap_or_default().to_lowercase();
     let beside = std::env::var("PARALLEL").ok().and_then(|number| number.parse().ok()).unwrap_or(BESIDE);
     let named = |s: &&Scenario| only.split('|').any(|words| s.name.to_lowercase().contains(words));
-    let part = std::env::var("PENSTOCK_E2E_PART").unwrap_or_default();
-    let wanted = scenarios.iter().filter(named).filter(|scenario| match part.as_str() {
-        "shared" => !scenario.kind.is_alone(),
-        "whole" => scenario.kind.is_alone(),
-        _ => true,
-    });
+    let wanted = scenarios.iter().filter(named);
     let (together, others): (Vec<&Scenario>, Vec<&Scenario>) =
         wanted.partition(|scenario| matches!(scenario.kind, Kind::Beside | Kind::Seen));
     let (apart, alone): (Vec<&Scenario>, Vec<&Scenario>) =
