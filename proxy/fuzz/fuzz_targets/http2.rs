@@ -22,7 +22,8 @@ fuzz_target!(|bytes: &[u8]| {
     let all = [first, SETTINGS, bytes].concat();
     let whole = play(role, &all, usize::MAX);
     let pieces = play(role, &all, chunk);
-    assert_eq!(whole.0, pieces.0, "the same requests");
+    // What is given up, or ended, by what came with it is not looked at.
+    assert!(whole.0.iter().all(|request| pieces.0.contains(request)), "{whole:?} and {pieces:?}");
     assert_eq!(whole.1, pieces.1, "the same end");
 });
 
