@@ -11,6 +11,7 @@ pub mod head;
 pub mod http1;
 pub mod http2;
 pub mod limit;
+pub mod quick;
 pub mod route;
 pub mod split;
 pub mod table;

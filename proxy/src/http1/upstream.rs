@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use penstock_proxy_core::balance::Tick;
+use penstock_proxy_core::quick::Quick;
 use socket2::SockRef;
 
 use crate::http1::buffer::Buffers;
@@ -70,40 +71,6 @@ fn would_block(read: io::Result<usize>) -> bool {
 /// The connections that are kept.
 #[derive(Debug, Default)]
 pub(crate) struct Kept(RefCell<HashMap<SocketAddr, Vec<Idle>, BuildHasherDefault<Quick>>>);
-
-/// A quick hash for addresses, which come from the cluster and not from clients.
-#[derive(Debug, Default)]
-struct Quick(u64);
-
-impl Hasher for Quick {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u8(&mut self, number: u8) {
-        self.write_u64(u64::from(number));
-    }
-
-    fn write_u16(&mut self, number: u16) {
-        self.write_u64(u64::from(number));
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.write_u64(u64::from(number));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn write_isize(&mut self, number: isize) {
-        self.write_u64(number.unsigned_abs() as u64);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0.rotate_left(26)
-    }
-}
 
 #[derive(Debug)]
 struct Idle {

@@ -14,13 +14,7 @@ pub(crate) struct Incoming {
     stream: Stream,
     limit: BodyLimit,
     taken: u64,
-    next: Next,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    Data,
-    Nothing,
+    ended: bool,
 }
 
 /// A part of it.
@@ -55,23 +49,23 @@ pub(crate) enum Upload {
 impl Incoming {
     /// The body that comes by this stream; `None`: there is none.
     pub(crate) fn new(stream: Stream, limit: BodyLimit) -> Option<Incoming> {
-        (!stream.is_received()).then_some(Incoming { stream, limit, taken: 0, next: Next::Data })
+        (!stream.is_received()).then_some(Incoming { stream, limit, taken: 0, ended: false })
     }
 
     /// Whether all of it has been taken.
     pub(crate) fn is_ended(&self) -> bool {
-        self.next == Next::Nothing || self.stream.is_received()
+        self.ended || self.stream.is_received()
     }
 
     /// The next piece of it; `None`: it has ended. Its sender may send as much more.
     pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Cut>>> {
-        if self.next == Next::Nothing {
+        if self.ended {
             return Poll::Ready(None);
         }
         if let Some(data) = ready!(self.stream.poll_data(cx)) {
             return Poll::Ready(Some(data.map_err(|_| Cut::Broken).and_then(|data| self.take(data))));
         }
-        self.next = Next::Nothing;
+        self.ended = true;
         Poll::Ready(self.stream.trailers().map(|trailers| Ok(Piece::Trailers(trailers))))
     }
 

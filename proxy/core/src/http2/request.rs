@@ -3,7 +3,7 @@
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
-use super::head::{Malformed, belongs_to_connections, length};
+use super::head::{Malformed, Rules};
 use super::hpack::{Entry, Found, Name, Title};
 use crate::head::Head;
 use crate::http1::field::{Kind, Span};
@@ -112,26 +112,17 @@ impl Head for RequestHead {
 /// A head that is read, field by field.
 #[derive(Debug)]
 pub(super) struct Reading {
+    pub(super) rules: Rules,
     head: RequestHead,
-    malformed: bool,
-    /// What the fields count, and may count.
-    size: usize,
-    limit: usize,
 }
 
 impl Reading {
     pub(super) fn new(limit: usize) -> Reading {
-        Reading { head: RequestHead::default(), malformed: false, size: 0, limit }
-    }
-
-    /// Whether there was more than is taken.
-    pub(super) fn is_too_large(&self) -> bool {
-        self.size > self.limit
+        Reading { rules: Rules::new(limit), head: RequestHead::default() }
     }
 
     pub(super) fn take(&mut self, found: &Found<'_>) {
-        self.size = self.size.saturating_add(found.size());
-        if self.is_too_large() {
+        if !self.rules.count(found) {
             return;
         }
         match found {
@@ -142,9 +133,9 @@ impl Reading {
             Found::New { name: Title::New(name), value, .. } if is_value(value) => match Name::pseudo(name) {
                 Some(pseudo) => self.put(&pseudo, Kind::Other, value),
                 None if is_name(name) => self.field(Kind::of(name), name, value),
-                None => self.malformed = true,
+                None => self.rules.malformed = true,
             },
-            Found::New { .. } => self.malformed = true,
+            Found::New { .. } => self.rules.malformed = true,
         }
     }
 
@@ -152,7 +143,7 @@ impl Reading {
         let head = &mut self.head;
         let place = match name {
             Name::Field(name) => return self.field(kind, name.as_str().as_bytes(), value),
-            Name::Bad | Name::Status => return self.malformed = true,
+            Name::Bad | Name::Status => return self.rules.malformed = true,
             Name::Method => &mut head.method,
             Name::Scheme => &mut head.scheme,
             Name::Authority => &mut head.authority,
@@ -161,29 +152,18 @@ impl Reading {
         let start = head.bytes.len();
         head.bytes.extend_from_slice(value);
         let before = place.replace(Span::new(start, head.bytes.len()));
-        self.malformed |= before.is_some() || !head.fields.is_empty();
+        self.rules.malformed |= before.is_some() || !head.fields.is_empty();
     }
 
     fn field(&mut self, kind: Kind, name: &[u8], value: &[u8]) {
-        if belongs_to_connections(kind, name) || kind == Kind::Te && !value.eq_ignore_ascii_case(b"trailers")
-        {
-            self.malformed = true;
-            return;
+        if self.rules.keeps(kind, name, value) {
+            self.head.push(kind, name, value);
         }
-        if kind == Kind::ContentLength {
-            let length = length(value);
-            self.malformed |= length.is_none();
-            if let Some(before) = self.head.length {
-                self.malformed |= length != Some(before);
-                return;
-            }
-            self.head.length = length;
-        }
-        self.head.push(kind, name, value);
     }
 
     pub(super) fn finish(self) -> Result<RequestHead, Malformed> {
-        let head = self.head;
+        let Reading { rules, mut head } = self;
+        head.length = rules.length;
         let method = head.method().as_bytes();
         let path = head.target().as_bytes();
         let authority = head.authority().is_none_or(|authority| !authority.is_empty());
@@ -194,7 +174,7 @@ impl Reading {
             let bytes = path.iter().all(|byte| matches!(byte, 0x21..=0x7e) && *byte != b'#');
             is_scheme(head.text(head.scheme).as_bytes()) && target && bytes
         };
-        let valid = !self.malformed && whole && authority && is_token(method);
+        let valid = !rules.malformed && whole && authority && is_token(method);
         if valid { Ok(head) } else { Err(Malformed) }
     }
 }
@@ -229,7 +209,7 @@ impl From<Request<()>> for RequestHead {
         for (name, value) in request.headers() {
             let kind = Kind::of(name.as_str().as_bytes());
             if kind == Kind::ContentLength {
-                head.length = length(value.as_bytes());
+                head.length = value.to_str().unwrap().parse().ok();
             }
             head.push(kind, name.as_str().as_bytes(), value.as_bytes());
         }

@@ -12,7 +12,7 @@ mod stream;
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::io::{self, IoSlice};
 use std::task::{Context, Waker};
 
@@ -21,6 +21,7 @@ use super::frame::{Frame, PREFACE, kind, setting};
 use super::hpack::Decoder;
 use super::outgoing::Outgoing;
 use super::{Broken, Limits, MAX_OUTGOING, Reason};
+use crate::quick::Quick;
 
 /// Windows that nobody has changed (RFC 9113 section 6.9.2).
 const WINDOW: u32 = 65_535;
@@ -52,24 +53,6 @@ pub enum Role {
     Client,
     /// Answers them.
     Server,
-}
-
-/// Hashes the numbers of streams, which ascend.
-#[derive(Debug, Default)]
-struct Quick(u64);
-
-impl Hasher for Quick {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0.rotate_left(26)
-    }
 }
 
 /// A connection.

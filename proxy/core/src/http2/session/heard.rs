@@ -173,7 +173,7 @@ impl Session {
             return Err(Fault::Stream(id, Reason::STREAM_CLOSED));
         }
         let malformed = Fault::Stream(id, Reason::PROTOCOL_ERROR);
-        if gathered.is_too_large() {
+        if gathered.rules.is_too_large() {
             return Err(Fault::Stream(id, Reason::ENHANCE_YOUR_CALM));
         }
         if self.role == Role::Client && !stream.answered {
@@ -201,7 +201,7 @@ impl Session {
             return Err(Fault::Stream(id, Reason::REFUSED_STREAM));
         }
         let mut stream = Stream::new(self.now, self.limits.stream_window, self.initial_window);
-        let too_large = reading.is_too_large();
+        let too_large = reading.rules.is_too_large();
         if !too_large {
             let request = reading.finish().map_err(|_| Fault::Stream(id, Reason::PROTOCOL_ERROR))?;
             stream.due = request.length;
@@ -227,7 +227,7 @@ impl Session {
     /// The head of an answer.
     fn answered(&mut self, id: u32, ends: bool, gathered: Gathered) -> Result<(), Fault> {
         let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
-        let due = gathered.length;
+        let due = gathered.rules.length;
         let malformed = || Fault::Stream(id, Reason::PROTOCOL_ERROR);
         let response = gathered.response().map_err(|_| malformed())?;
         let status = response.status();
