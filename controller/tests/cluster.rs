@@ -113,7 +113,7 @@ fn controller(
             thread::sleep(Duration::from_millis(5));
         }
         let reason = given(&api).unwrap();
-        let who = api.rollout(key)["metadata"]["annotations"]["penstock.dev/ordered-by"].clone();
+        let who = api.rollout(key)["metadata"]["annotations"][format!("{annotation}-by")].clone();
         api.change(key, |rollout| {
             let annotations = rollout["metadata"]["annotations"].as_object_mut().unwrap();
             annotations.remove(&annotation);
@@ -259,7 +259,7 @@ fn an_order_goes_by_the_name_that_the_cluster_knows() {
     let desk = Desk::at(&api);
     assert_eq!(desk.run(&["pause", "checkout", "--no-wait"]).status.code(), Some(0));
     let annotations = api.rollout("shop/checkout")["metadata"]["annotations"].clone();
-    assert_eq!(annotations, json!({"penstock.dev/pause": "", "penstock.dev/ordered-by": "ada@example.com"}));
+    assert_eq!(annotations, json!({"penstock.dev/pause": "", "penstock.dev/pause-by": "ada@example.com"}));
     let nobody =
         Desk::at(&shop()).said(&["pause", "checkout", "--no-wait", "--context", "bare", "-n", "shop"]);
     assert!(nobody.contains("exit 0"), "{nobody}");

@@ -14,13 +14,11 @@ use penstock_core::observation::Order;
 use penstock_core::time::Time;
 use serde_json::{Value, json};
 
-pub use give::{annotation, give, given};
+pub use give::{annotation, annotation_of_who, give, given};
 use list::List;
 
 /// Annotation of a Rollout: the orders that were claimed and are not handled yet, as JSON.
 pub const ORDERS: &str = "penstock.dev/orders";
-/// Annotation of a Rollout: who gives the order beside it.
-pub const ORDERED_BY: &str = "penstock.dev/ordered-by";
 /// Most orders of one Rollout that wait at a time.
 pub const MOST: usize = 64;
 
@@ -43,14 +41,10 @@ pub fn claims(metadata: &ObjectMeta, mut new_id: impl FnMut() -> String, now: Ti
             break;
         }
         taken.push(wish.annotation.as_str());
+        taken.extend(wish.annotation_of_who.as_deref());
     }
     if taken.is_empty() && list.problem.is_none() {
         return None;
-    }
-    if taken.len() == wishes.len()
-        && metadata.annotations.as_ref().is_some_and(|a| a.contains_key(ORDERED_BY))
-    {
-        taken.push(ORDERED_BY);
     }
     Some(patch(metadata, &taken, &list))
 }

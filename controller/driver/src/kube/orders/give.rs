@@ -7,7 +7,7 @@ use penstock_core::observation::OrderKind;
 use penstock_core::revision::Revision;
 use serde_json::{Value, json};
 
-use super::{LONGEST_REASON, ORDERED_BY, line};
+use super::{LONGEST_REASON, line};
 
 /// The annotation that gives an order.
 pub fn annotation(kind: &OrderKind) -> &'static str {
@@ -22,10 +22,17 @@ pub fn annotation(kind: &OrderKind) -> &'static str {
     }
 }
 
+/// The annotation that says who gives the order of an annotation.
+pub fn annotation_of_who(annotation: &str) -> String {
+    format!("{annotation}-by")
+}
+
 /// The merge patch that gives an order. It holds on the version that was read only, so that two people don't overwrite
 /// each other's orders unseen; `anyhow`: whoever has written in between.
 pub fn give(metadata: &ObjectMeta, kind: &OrderKind, who: &str, reason: &str, anyhow: bool) -> Value {
-    let annotations = BTreeMap::from([(annotation(kind), value(kind, reason)), (ORDERED_BY, who.to_owned())]);
+    let order = annotation(kind);
+    let annotations =
+        BTreeMap::from([(annotation_of_who(order), who.to_owned()), (order.to_owned(), value(kind, reason))]);
     let mut changes = json!({"annotations": annotations});
     if !anyhow {
         changes["resourceVersion"] = json!(metadata.resource_version);
@@ -37,7 +44,7 @@ pub fn give(metadata: &ObjectMeta, kind: &OrderKind, who: &str, reason: &str, an
 pub fn given(metadata: &ObjectMeta, kind: &OrderKind) -> Option<String> {
     let noted = |name: &str| metadata.annotations.as_ref()?.get(name).map(|text| line(text, LONGEST_REASON));
     let why = noted(annotation(kind))?;
-    let by = noted(ORDERED_BY).map(|who| format!(" by {who}")).unwrap_or_default();
+    let by = noted(&annotation_of_who(annotation(kind))).map(|who| format!(" by {who}")).unwrap_or_default();
     let why = if why.is_empty() { why } else { format!(" ({why})") };
     Some(format!("{by}{why}").trim().to_owned())
 }

@@ -87,11 +87,34 @@ fn an_order_by_kubectl_is_claimed_with_who_why_and_when() {
 
 #[test]
 fn who_orders_may_give_a_name() {
-    let mut rollout = rollout(&[("penstock.dev/pause", ""), ("penstock.dev/ordered-by", " ada\u{1b}[31m\n")]);
+    let mut rollout = rollout(&[("penstock.dev/pause", ""), ("penstock.dev/pause-by", " ada\u{1b}[31m\n")]);
     written(&mut rollout, "penstock.dev/pause", "penstock", 40);
     let (after, orders) = claimed(&rollout);
     assert_eq!((orders[0].who.as_str(), orders[0].reason.as_str()), ("ada [31m", ""));
-    assert!(after["metadata"]["annotations"].get(ORDERED_BY).is_none(), "the name is not for later orders");
+    assert!(
+        after["metadata"]["annotations"].get("penstock.dev/pause-by").is_none(),
+        "the name is not for later orders"
+    );
+}
+
+#[test]
+fn each_order_keeps_the_name_beside_it() {
+    let rollout = rollout(&[
+        ("penstock.dev/pause", ""),
+        ("penstock.dev/pause-by", "ada"),
+        ("penstock.dev/promote-full", ""),
+        ("penstock.dev/promote-full-by", "grace"),
+        ("penstock.dev/abort", ""),
+        ("penstock.dev/resume-by", "of no order"),
+    ]);
+    let (after, orders) = claimed(&rollout);
+    let who: Vec<_> = orders.iter().map(|order| (order.kind.clone(), order.who.as_str())).collect();
+    let wanted =
+        [(OrderKind::PromoteFull, "grace"), (OrderKind::Pause, "ada"), (OrderKind::Abort, "somebody")];
+    assert_eq!(who, wanted);
+    let left = after["metadata"]["annotations"].as_object().unwrap();
+    assert_eq!(left.keys().collect::<Vec<_>>(), [ORDERS, "penstock.dev/resume-by"]);
+    assert_eq!(problems(&metadata(&after)), Vec::<String>::new());
 }
 
 #[test]
@@ -234,7 +257,7 @@ fn what_is_no_order_says_what_to_write() {
         ("penstock.dev/rollback", ""),
         ("penstock.dev/undo", "../../etc"),
         ("penstock.dev/listen", "20001"),
-        ("penstock.dev/ordered-by", "ada"),
+        ("penstock.dev/pause-by", "ada"),
         ("other.dev/abrot", ""),
         ("penstock.developers/abort", ""),
     ]);
@@ -286,7 +309,8 @@ fn a_damaged_list_takes_no_order_along() {
 #[test]
 fn long_texts_are_cut() {
     let long = "é\n".repeat(500_000);
-    let (after, orders) = claimed(&rollout(&[("penstock.dev/abort", &long), (ORDERED_BY, &long)]));
+    let (after, orders) =
+        claimed(&rollout(&[("penstock.dev/abort", &long), ("penstock.dev/abort-by", &long)]));
     assert!(orders[0].reason.len() <= 4096 && orders[0].reason.len() > 4000);
     assert!(orders[0].who.len() <= 256 && !orders[0].who.contains('\n'));
     let text = after["metadata"]["annotations"][ORDERS].as_str().unwrap();
@@ -298,7 +322,7 @@ fn full(reason: &str) -> (Value, usize) {
     let mut rollout = rollout(&[]);
     for n in 0..=MOST {
         rollout["metadata"]["annotations"]["penstock.dev/pause"] = json!(reason);
-        rollout["metadata"]["annotations"][ORDERED_BY] = json!("ada");
+        rollout["metadata"]["annotations"]["penstock.dev/pause-by"] = json!("ada");
         let Some(patch) = claims(&metadata(&rollout), || format!("id-{n}"), at(50)) else {
             return (rollout, n);
         };

@@ -8,12 +8,12 @@ use penstock_crds::GROUP;
 use penstock_proxy_api::object;
 use serde_json::Value;
 
-use super::{LONGEST_REASON, LONGEST_WHO, ORDERED_BY, ORDERS, line};
+use super::{LONGEST_REASON, LONGEST_WHO, ORDERS, annotation_of_who, line};
 
 /// The words of orders. Of two that were given at one time, the later one here holds.
 const WORDS: [&str; 7] = ["resume", "retry", "undo", "promote", "promote-full", "pause", "abort"];
 /// Annotations of ours on a Rollout that are no orders.
-const OTHERS: [&str; 3] = [ORDERS, ORDERED_BY, object::LISTEN];
+const OTHERS: [&str; 2] = [ORDERS, object::LISTEN];
 /// Most problems that are told at a time.
 const MOST_PROBLEMS: usize = 8;
 
@@ -22,6 +22,8 @@ const MOST_PROBLEMS: usize = 8;
 pub(super) struct Wish {
     /// The whole name of its annotation.
     pub(super) annotation: String,
+    /// That of who gives it, if it is there.
+    pub(super) annotation_of_who: Option<String>,
     kind: OrderKind,
     who: String,
     reason: String,
@@ -73,9 +75,12 @@ fn wish(metadata: &ObjectMeta, word: &str, now: Time) -> Result<Option<Wish>, St
     let writer = writer(metadata, &annotation);
     let at =
         writer.and_then(|writer| writer.time.as_ref()).map_or(now, |at| time(at.0.as_millisecond()).min(now));
-    let by = value_of_person(metadata).or(writer.and_then(|writer| writer.manager.as_deref()));
+    let beside = annotation_of_who(&annotation);
+    let named = self::value(metadata, &beside).map(str::trim);
+    let annotation_of_who = named.map(|_| beside);
+    let by = named.filter(|who| !who.is_empty()).or(writer.and_then(|writer| writer.manager.as_deref()));
     let who = by.map_or_else(|| "somebody".to_owned(), |who| line(who, LONGEST_WHO));
-    Ok(Some(Wish { annotation, kind, who, reason, at }))
+    Ok(Some(Wish { annotation, annotation_of_who, kind, who, reason, at }))
 }
 
 /// The revision of an `undo`: its name, also as its ReplicaSet has it, or nothing for the one before. The reason stands
@@ -104,10 +109,6 @@ fn writer<'a>(metadata: &'a ObjectMeta, annotation: &str) -> Option<&'a ManagedF
     metadata.managed_fields.iter().flatten().filter(wrote).max_by_key(|entry| entry.time.clone())
 }
 
-fn value_of_person(metadata: &ObjectMeta) -> Option<&str> {
-    value(metadata, ORDERED_BY).map(str::trim).filter(|who| !who.is_empty())
-}
-
 fn value<'a>(metadata: &'a ObjectMeta, annotation: &str) -> Option<&'a str> {
     metadata.annotations.as_ref()?.get(annotation).map(String::as_str)
 }
@@ -122,7 +123,8 @@ fn unknown(metadata: &ObjectMeta) -> impl Iterator<Item = String> {
     let ours = names.filter(|name| !OTHERS.contains(&name.as_str()));
     ours.filter_map(|name| {
         let word = name.strip_prefix(GROUP)?.strip_prefix('/')?;
-        (!WORDS.contains(&word)).then(|| {
+        let order = word.strip_suffix("-by").unwrap_or(word);
+        (!WORDS.contains(&order)).then(|| {
             let shown = line(word, 63);
             format!("the annotation {GROUP}/{shown} is no order: {}", remedy(word))
         })

@@ -7,7 +7,7 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Error};
 use penstock_core::observation::OrderKind;
-use penstock_driver::kube::orders::{ORDERED_BY as BY, annotation, give};
+use penstock_driver::kube::orders::{annotation, annotation_of_who, give};
 use tokio::time::{sleep, timeout};
 
 use super::answer::{Fate, Sent, noted};
@@ -112,7 +112,7 @@ impl Cluster {
         format!(
             "the order is written, but no controller has taken it within {seconds} s: is Penstock running on {}? See \
              `kubectl get pods -A -l app.kubernetes.io/name=penstock-controller`. It is followed as soon as a \
-             controller runs; to take it back: `kubectl -n {namespace} annotate rollout {name} {annotation}-`",
+             controller runs; to take it back: `kubectl -n {namespace} annotate rollout {name} {annotation}- {annotation}-by-`",
             self.name
         )
     }
@@ -129,11 +129,12 @@ fn target(to: &Saved) -> Target {
 fn refuse_twice(present: &Saved, kind: &OrderKind) -> Result<()> {
     let name = annotation(kind);
     let Some(value) = noted(present, name) else { return Ok(()) };
-    let by = noted(present, BY).map(|who| format!(" by {}", clean(who))).unwrap_or_default();
+    let by =
+        noted(present, &annotation_of_who(name)).map(|who| format!(" by {}", clean(who))).unwrap_or_default();
     let why = if value.is_empty() { String::new() } else { format!(" ({})", clean(value)) };
     let (rollout, namespace) = (present.name(), present.namespace());
     bail!(
         "the same order waits already, given{by}{why}, and no controller has taken it yet; to take it back: `kubectl \
-         -n {namespace} annotate rollout {rollout} {name}-`"
+         -n {namespace} annotate rollout {rollout} {name}- {name}-by-`"
     )
 }
