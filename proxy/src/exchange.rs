@@ -103,7 +103,7 @@ fn decide(lane: &Rc<Desk>, worker: &Worker, head: &impl Head, record: &mut Recor
     record.choose(&series[choice.revision], permit);
     let endpoints = &table.revisions[choice.revision].endpoints;
     let now = worker.clock();
-    let place = balance::choose(endpoints, worker.random(), now, &[]);
+    let place = balance::choose_first(endpoints, lane.turn(choice.revision), worker.random(), now);
     record.place(place.ok_or(Refusal::NoEndpoint)?);
     let deadline = deadline(rule.timeout.unwrap_or(worker.shared.limits.request_timeout), now);
     Ok(Plan { entry, rule: index, revision: choice.revision, deadline })

@@ -1,6 +1,6 @@
 //! What the threads of the data plane share for one Rollout.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +10,9 @@ use penstock_proxy_core::limit::Limit;
 use penstock_proxy_core::table::Table;
 
 use crate::series::Series;
+
+/// Requests to so many revisions are numbered apart.
+const TURNS: usize = 4;
 
 /// One Rollout: its table in effect and what outlives tables.
 #[derive(Debug)]
@@ -34,15 +37,23 @@ pub(crate) struct Entry {
 pub(crate) struct Desk {
     lane: Arc<Lane>,
     current: RefCell<Current>,
+    turns: [Cell<u64>; TURNS],
 }
 
 /// An entry, shared within one thread.
 pub(crate) type Current = Rc<Arc<Entry>>;
 
 impl Desk {
-    pub(crate) fn new(lane: Arc<Lane>) -> Rc<Desk> {
+    /// The turns begin with `turn`: each thread's elsewhere.
+    pub(crate) fn new(lane: Arc<Lane>, turn: u64) -> Rc<Desk> {
         let current = RefCell::new(Rc::new(lane.entry.load_full()));
-        Rc::new(Desk { lane, current })
+        Rc::new(Desk { lane, current, turns: std::array::from_fn(|_| Cell::new(turn)) })
+    }
+
+    /// The number of a request among those of its revision.
+    pub(crate) fn turn(&self, revision: usize) -> u64 {
+        let turn = &self.turns[revision % TURNS];
+        turn.replace(turn.get().wrapping_add(1))
     }
 
     /// The entry of now.
@@ -81,7 +92,7 @@ mod tests {
             limit: Limit::new(1),
             unrouted: Series::new(Key::default(), 1, &edges(&[])),
         });
-        let desk = Desk::new(Arc::clone(&lane));
+        let desk = Desk::new(Arc::clone(&lane), 0);
         let before = desk.entry();
         assert!(Rc::ptr_eq(&before, &desk.entry()));
         let table = Table { generation: 7, ..Table::default() };

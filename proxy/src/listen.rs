@@ -74,7 +74,7 @@ async fn sweep(worker: Rc<Worker>) {
 
 async fn accept(worker: Rc<Worker>, listen: Listen) {
     let Listen { lane, socket, stop } = listen;
-    let desk = Desk::new(Arc::clone(&lane));
+    let desk = Desk::new(Arc::clone(&lane), worker.random());
     let listener = Listener { stop: stop.clone(), porch: Rc::default() };
     let socket = match TcpListener::from_std(socket) {
         Ok(socket) => socket,

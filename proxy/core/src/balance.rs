@@ -14,6 +14,13 @@ pub const SKIP: u64 = 1000;
 /// The longest time for which an endpoint is passed over, in milliseconds.
 pub const MAX_SKIP: u64 = 10_000;
 
+/// So many endpoints one after the other are near each other.
+const NEAR: usize = 64;
+/// After so many first attempts, the first of those that are near is left behind for the one after the last.
+const STAY: u64 = 16;
+/// A first attempt looks for its endpoint from one of so many on.
+const BEGIN: u64 = 8;
+
 /// One address of a revision. It outlives tables: load and failures are remembered across reloads.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -73,6 +80,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether it has nothing under way, and answered when it was last asked.
+    fn has_nothing_to_do(&self) -> bool {
+        self.outstanding() == 0 && self.failures.load(Ordering::Relaxed) == 0
+    }
+
     fn is_skipped(&self, now: Tick) -> bool {
         self.skip_until.load(Ordering::Relaxed) > now.0
     }
@@ -104,6 +116,24 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.endpoint.outstanding.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Takes a place for a first attempt, the one with this number (`turn`) of the thread.
+///
+/// A connection that was used a moment ago costs less than one that has been idle: what the kernel knows of it is still
+/// in the processor's cache. So of many endpoints one is preferred that is near those taken last, if it has nothing to
+/// do, and those that are near move on with each turn, so that all get their share.
+pub fn choose_first(endpoints: &[Arc<Endpoint>], turn: u64, random: u64, now: Tick) -> Option<Place> {
+    let near = near(endpoints, turn, random).find(|e| e.has_nothing_to_do());
+    near.map(|e| e.place(now)).or_else(|| choose(endpoints, random, now, &[]))
+}
+
+/// Some of those that are near; none where there are not many.
+fn near(endpoints: &[Arc<Endpoint>], turn: u64, random: u64) -> impl Iterator<Item = &Arc<Endpoint>> {
+    let count = endpoints.len() as u64;
+    let looked_at = if endpoints.len() > 2 * NEAR { NEAR as u64 } else { 0 };
+    let place = move |n: u64| (turn / STAY + random % BEGIN + n) % count;
+    (0..looked_at).filter_map(move |n| endpoints.get(place(n) as usize))
 }
 
 /// Takes a place at the less loaded of two endpoints picked by `random`. Endpoints that failed lately are taken
@@ -139,6 +169,8 @@ fn two(endpoints: &[Arc<Endpoint>], random: u64) -> Option<(&Arc<Endpoint>, &Arc
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, VecDeque};
+
     use proptest::prelude::*;
 
     use super::*;
@@ -227,6 +259,53 @@ mod tests {
         let endpoints = endpoints(3);
         endpoints.iter().for_each(|e| e.failed(Tick(0), Tick(0)));
         assert!(choose(&endpoints, 7, Tick(1), &[]).is_some());
+    }
+
+    #[test]
+    fn all_of_many_endpoints_get_their_share() {
+        let endpoints = endpoints(1000);
+        let mut random = 1_u64;
+        let mut taken = BTreeMap::new();
+        let shares = 8;
+        let mut under_way = VecDeque::new();
+        // From any turn on, the highest one included.
+        for turn in (0..shares * 1000 * STAY).map(|turn| turn.wrapping_add(u64::MAX - 10_000)) {
+            random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            let place = choose_first(&endpoints, turn, random >> 16, Tick(0)).unwrap();
+            *taken.entry(place.endpoint().address()).or_insert(0_u64) += 1;
+            under_way.push_back(place);
+            if under_way.len() > 32 {
+                under_way.pop_front();
+            }
+        }
+        let (least, most) = (taken.values().min().unwrap(), taken.values().max().unwrap());
+        assert_eq!(taken.len(), 1000);
+        let average = shares * STAY;
+        assert!(
+            *least > average / 2 && *most < average * 2,
+            "between {least} and {most}, {average} on average"
+        );
+    }
+
+    #[test]
+    fn few_endpoints_take_turns_of_many_requests_and_never_two_at_once() {
+        let endpoints = endpoints(1000);
+        let busy: Vec<_> =
+            (0..40).map(|n| choose_first(&endpoints, n, n.wrapping_mul(77), Tick(0)).unwrap()).collect();
+        let mut addresses: Vec<_> = busy.iter().map(|place| place.endpoint().address()).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        assert_eq!(addresses.len(), 40, "one that is at work is not near");
+        let last = endpoints[NEAR + 5].address();
+        assert!(busy.iter().filter(|place| place.endpoint().address() > last).count() < 4);
+    }
+
+    #[test]
+    fn an_endpoint_that_failed_is_not_preferred_for_being_near() {
+        let endpoints = endpoints(1000);
+        endpoints[..NEAR].iter().for_each(|e| e.failed(Tick(0), Tick(0)));
+        let place = choose_first(&endpoints, 0, 3, Tick(1)).unwrap();
+        assert!(!endpoints[..NEAR].iter().any(|e| Arc::ptr_eq(e, place.endpoint())));
     }
 
     #[test]
