@@ -1,6 +1,6 @@
 //! Puts what a source holds into effect: knows all Rollouts. Runs on a thread of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -95,22 +95,23 @@ impl<S: Source> Control<S> {
 
     /// One route for each Rollout, one Rollout for each port: who has it keeps it, then the first file's wins.
     fn settle_claims(&self, drafts: Vec<Draft>, problems: &mut Vec<String>) -> Vec<Draft> {
-        let (mut names, mut ports) = (BTreeMap::new(), BTreeMap::new());
+        let (mut names, mut ports): (HashMap<Name, usize>, HashMap<u16, usize>) = Default::default();
         let (holders, others): (Vec<_>, Vec<_>) = drafts.into_iter().partition(|draft| self.holds(draft));
-        let mut settled = Vec::new();
+        let mut settled: Vec<Draft> = Vec::new();
         for draft in holders.into_iter().chain(others) {
-            let (place, (namespace, rollout)) = (draft.place(), draft.key());
-            if let Some(other) = names.get(&draft.key()) {
+            let whose = |n: Option<&usize>| n.and_then(|n| settled.get(*n)).map(Draft::place);
+            if let Some(other) = whose(names.get(draft.key())) {
+                let (place, (namespace, rollout)) = (draft.place(), draft.key());
                 problems.push(format!(
                     "{place}: Rollout {namespace}/{rollout} has a route already, in {other}; remove one"
                 ));
-            } else if let Some(other) = ports.get(&draft.port) {
-                let port = draft.port;
+            } else if let Some(other) = whose(ports.get(&draft.port)) {
+                let (place, port) = (draft.place(), draft.port);
                 problems
                     .push(format!("{place}: port {port} belongs to {other} already; choose another port"));
             } else {
-                names.insert(draft.key(), place.clone());
-                ports.insert(draft.port, place);
+                names.insert(draft.key().clone(), settled.len());
+                ports.insert(draft.port, settled.len());
                 settled.push(draft);
             }
         }
@@ -118,14 +119,14 @@ impl<S: Source> Control<S> {
     }
 
     fn holds(&self, draft: &Draft) -> bool {
-        let running = self.lanes.get(&draft.key());
+        let running = self.lanes.get(draft.key());
         let held = running.and_then(|r| r.draft.as_ref());
         held.is_some_and(|held| held.id == draft.id && held.port == draft.port)
     }
 
     /// Stops serving Rollouts that have no route any more.
     fn retire(&mut self, drafts: &[Draft]) {
-        let wanted: BTreeSet<Name> = drafts.iter().map(Draft::key).collect();
+        let wanted: HashSet<&Name> = drafts.iter().map(Draft::key).collect();
         for (name, running) in self.lanes.iter_mut().filter(|(name, _)| !wanted.contains(*name)) {
             if running.draft.take().is_some() {
                 tracing::info!(namespace = name.0, rollout = name.1, "route is gone, no longer served");
@@ -137,8 +138,10 @@ impl<S: Source> Control<S> {
 
     fn serve(&mut self, draft: Draft, problems: &mut Vec<String>) {
         let (shared, board) = (&self.shared, &self.board);
-        let name = draft.key();
-        let running = self.lanes.entry(name).or_insert_with(|| Running::new(&draft, shared, board));
+        if !self.lanes.contains_key(draft.key()) {
+            self.lanes.insert(draft.key().clone(), Running::new(&draft, shared, board));
+        }
+        let Some(running) = self.lanes.get_mut(draft.key()) else { return };
         let same = running.draft.as_ref().is_some_and(|before| before.same_table(&draft));
         if !same {
             running.swap(&draft, board);

@@ -55,8 +55,8 @@ impl Listening {
 
 impl Running {
     pub(crate) fn new(draft: &Draft, shared: &Shared, board: &Board) -> Running {
-        let (namespace, rollout) = draft.key();
-        let unrouted = board.registry.get(key(&draft.key(), ""), &edges(&draft.route.limits));
+        let (namespace, rollout) = draft.key().clone();
+        let unrouted = board.registry.get(key(draft.key(), ""), &edges(&draft.route.limits));
         let limit = Limit::new(shared.limits.in_flight);
         let lane = Arc::new(Lane { namespace, rollout, entry: ArcSwap::default(), limit, unrouted });
         let (turns, endpoints) = (Vec::new(), BTreeMap::new());
@@ -67,10 +67,9 @@ impl Running {
     pub(crate) fn swap(&mut self, draft: &Draft, board: &Board) {
         let edges = edges(&draft.route.limits);
         let name = draft.key();
-        board.registry.get(key(&name, ""), &edges);
+        board.registry.get(key(name, ""), &edges);
         let table = self.table(draft);
-        let series =
-            table.revisions.iter().map(|r| board.registry.get(key(&name, &r.name), &edges)).collect();
+        let series = table.revisions.iter().map(|r| board.registry.get(key(name, &r.name), &edges)).collect();
         let (namespace, rollout) = name;
         tracing::info!(namespace, rollout, generation = table.generation, weights = %weights(&table), "table in effect");
         self.lane.entry.store(Arc::new(Entry { table, series }));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use gateway_api::httproutes::HttpRoute;
 
-use super::backend::{self, Reach, Slices};
+use super::backend::{self, Reach, Services};
 use super::contents::{Contents, file_name, place};
 use super::object::{Id, Object};
 use super::route::{Route, translate};
@@ -19,8 +19,8 @@ pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// What the data plane should do for one Rollout.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
-    pub(crate) id: Id,
-    pub(crate) file: String,
+    pub(crate) id: Arc<Id>,
+    pub(crate) file: Arc<str>,
     pub(crate) port: u16,
     pub(crate) route: Arc<Route>,
     /// Where each of the route's backends can be reached.
@@ -36,8 +36,8 @@ impl Draft {
     }
 
     /// The name of the Rollout: namespace and name.
-    pub(crate) fn key(&self) -> (String, String) {
-        (self.route.namespace.clone(), self.route.rollout.clone())
+    pub(crate) fn key(&self) -> &(String, String) {
+        &self.route.rollout
     }
 
     /// What messages about the whole route begin with.
@@ -53,7 +53,7 @@ fn same(one: &Arc<HttpRoute>, other: &Arc<HttpRoute>) -> bool {
 
 /// The routes in effect.
 #[derive(Debug, Default)]
-pub(crate) struct Memory(BTreeMap<Id, Kept>);
+pub(crate) struct Memory(BTreeMap<Arc<Id>, Kept>);
 
 #[derive(Debug)]
 struct Kept {
@@ -61,7 +61,9 @@ struct Kept {
     route: Arc<Route>,
     /// What of it is left out.
     notes: Vec<String>,
-    file: String,
+    file: Arc<str>,
+    /// It was there when this was last looked for.
+    there: bool,
     gone: Option<Instant>,
 }
 
@@ -69,16 +71,17 @@ impl Memory {
     /// All Rollouts to be served, in the order of their files, and what can't be used.
     pub(crate) fn assemble(&mut self, contents: &Contents<'_>, now: Instant) -> (Vec<Draft>, Vec<String>) {
         let mut problems = contents.problems.clone();
-        let slices = Slices::new(contents, &mut problems);
+        let services = Services::new(contents, &mut problems);
+        self.0.values_mut().for_each(|kept| kept.there = false);
         for (id, (path, object)) in &contents.objects {
             if let Object::Route(route) = object {
                 self.take(id, path, route, &mut problems);
             }
         }
-        self.forget(contents, now);
+        self.forget(now);
         let mut drafts: Vec<Draft> = Vec::new();
         for (id, kept) in &self.0 {
-            match kept.draft(id, contents, &slices, &mut problems) {
+            match kept.draft(id, &services, &mut problems) {
                 Ok(draft) => drafts.push(draft),
                 Err(problem) => problems.push(format!("{}: {problem}", place(&kept.file, id))),
             }
@@ -95,15 +98,15 @@ impl Memory {
     /// Puts a route into effect, unless it is broken or its generation is a lower one than that in effect.
     fn take(&mut self, id: &Id, path: &Path, source: &Arc<HttpRoute>, problems: &mut Vec<String>) {
         let file = file_name(path);
-        if self.0.get(id).is_none_or(|kept| !same(&kept.source, source)) {
-            match self.translate(id, &file, source, problems) {
-                Ok(kept) => drop(self.0.insert(id.clone(), kept)),
-                Err(problem) => problems.push(format!("{}: {problem}; {}", place(&file, id), self.rest(id))),
-            }
+        if let Some(kept) = self.0.get_mut(id).filter(|kept| same(&kept.source, source)) {
+            return kept.is_in(&file, id, problems);
+        }
+        match self.translate(id, &file, source, problems) {
+            Ok(kept) => drop(self.0.insert(Arc::new(id.clone()), kept)),
+            Err(problem) => problems.push(format!("{}: {problem}; {}", place(&file, id), self.rest(id))),
         }
         if let Some(kept) = self.0.get_mut(id) {
-            problems.extend(kept.notes.iter().map(|note| format!("{}: {note}", place(&file, id))));
-            (kept.file, kept.gone) = (file, None);
+            kept.is_in(&file, id, problems);
         }
     }
 
@@ -121,7 +124,7 @@ impl Memory {
             problems.extend(notes.iter().map(|note| format!("{}: {note}", place(file, id))))
         })?;
         let (source, route) = (Arc::clone(source), Arc::new(route));
-        Ok(Kept { source, route, notes, file: file.to_owned(), gone: None })
+        Ok(Kept { source, route, notes, file: file.into(), there: true, gone: None })
     }
 
     fn rest(&self, id: &Id) -> &'static str {
@@ -142,32 +145,34 @@ impl Memory {
         ))
     }
 
-    fn forget(&mut self, contents: &Contents<'_>, now: Instant) {
-        self.0.retain(|id, kept| {
-            if contents.objects.contains_key(id) {
-                return true;
-            }
-            now.duration_since(*kept.gone.get_or_insert(now)) < GRACE
-        });
+    fn forget(&mut self, now: Instant) {
+        self.0.retain(|_, kept| kept.there || now.duration_since(*kept.gone.get_or_insert(now)) < GRACE);
     }
 }
 
 impl Kept {
+    /// The route stands in this file.
+    fn is_in(&mut self, file: &str, id: &Id, problems: &mut Vec<String>) {
+        problems.extend(self.notes.iter().map(|note| format!("{}: {note}", place(file, id))));
+        if *self.file != *file {
+            self.file = file.into();
+        }
+        (self.there, self.gone) = (true, None);
+    }
+
     fn draft(
         &self,
-        id: &Id,
-        contents: &Contents<'_>,
-        slices: &Slices<'_>,
+        id: &Arc<Id>,
+        services: &Services<'_>,
         problems: &mut Vec<String>,
     ) -> Result<Draft, String> {
-        let port = self.port(contents)?;
-        let namespace = &self.route.namespace;
-        let reach =
-            self.route.backends.iter().map(|b| backend::reach(contents, slices, namespace, b, problems));
+        let port = self.port(services)?;
+        let (namespace, _) = &self.route.rollout;
+        let reach = self.route.backends.iter().map(|b| backend::reach(services, namespace, b, problems));
         let (reach, route) = (reach.collect(), Arc::clone(&self.route));
         Ok(Draft {
-            id: id.clone(),
-            file: self.file.clone(),
+            id: Arc::clone(id),
+            file: Arc::clone(&self.file),
             port,
             route,
             reach,
@@ -177,12 +182,12 @@ impl Kept {
 
     /// The port to listen on: what the route's annotation says, else the target of the parent Service's port if that
     /// Service is known, else the parent's port itself.
-    fn port(&self, contents: &Contents<'_>) -> Result<u16, String> {
+    fn port(&self, services: &Services<'_>) -> Result<u16, String> {
         if let Some(port) = self.route.listen {
             return Ok(port);
         }
         let parent = &self.route.parent;
-        let number = match backend::service(contents, &self.route.namespace, &parent.name) {
+        let number = match services.get(&self.route.rollout.0, &parent.name) {
             Some(service) => {
                 let port = backend::service_port(service, parent.port).ok_or_else(|| {
                     format!(

@@ -1,11 +1,11 @@
 //! Where a backend of a route can be reached: Services and EndpointSlices.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use penstock_proxy_core::table::Protocol;
 
@@ -27,15 +27,6 @@ pub(crate) struct Reach {
     pub(crate) protocol: Protocol,
 }
 
-/// The Service of a namespace by its name.
-pub(crate) fn service<'a>(contents: &Contents<'a>, namespace: &str, name: &str) -> Option<&'a Service> {
-    let id = Id { kind: "Service", namespace: namespace.into(), name: name.into() };
-    match contents.objects.get(&id)?.1 {
-        Object::Service(service) => Some(service),
-        Object::Route(_) | Object::Slice(_) => None,
-    }
-}
-
 /// The port of a Service by its number, or the only one.
 pub(crate) fn service_port(service: &Service, number: Option<i32>) -> Option<&ServicePort> {
     let ports = service.spec.as_ref()?.ports.as_deref().unwrap_or_default();
@@ -54,9 +45,12 @@ pub(crate) fn target_port(port: &ServicePort) -> Option<i32> {
     }
 }
 
-/// The slices of each Service, by namespace and name.
-#[derive(Debug)]
-pub(crate) struct Slices<'a>(BTreeMap<(&'a str, &'a str), Vec<Listed<'a>>>);
+/// Services and their slices, by the namespace and name of the Service.
+#[derive(Debug, Default)]
+pub(crate) struct Services<'a> {
+    services: HashMap<(&'a str, &'a str), &'a Service>,
+    slices: HashMap<(&'a str, &'a str), Vec<Listed<'a>>>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Listed<'a> {
@@ -65,15 +59,22 @@ struct Listed<'a> {
     slice: &'a EndpointSlice,
 }
 
-impl<'a> Slices<'a> {
+impl<'a> Services<'a> {
     /// Sorts slices by their Service. One that belongs to none can't be used.
-    pub(crate) fn new(contents: &'a Contents<'_>, problems: &mut Vec<String>) -> Slices<'a> {
-        let mut slices = Slices(BTreeMap::new());
+    pub(crate) fn new(contents: &Contents<'a>, problems: &mut Vec<String>) -> Services<'a> {
+        let mut all = Services::default();
         for (id, (file, object)) in &contents.objects {
-            let Object::Slice(slice) = object else { continue };
+            let (slice, namespace) = match object {
+                Object::Route(_) => continue,
+                Object::Service(service) => {
+                    all.services.insert((&id.namespace, &id.name), service);
+                    continue;
+                }
+                Object::Slice(slice) => (slice, id.namespace.as_str()),
+            };
             match label(slice) {
                 Some(name) => {
-                    slices.0.entry((&id.namespace, name)).or_default().push(Listed { file, id, slice })
+                    all.slices.entry((namespace, name)).or_default().push(Listed { file, id, slice });
                 }
                 None => problems.push(format!(
                     "{}: metadata.labels: {SERVICE_NAME} is missing; name the backend there",
@@ -81,24 +82,28 @@ impl<'a> Slices<'a> {
                 )),
             }
         }
-        slices
+        all
+    }
+
+    /// The Service of a namespace by its name.
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<&'a Service> {
+        self.services.get(&(namespace, name)).copied()
     }
 }
 
 /// Finds the endpoints of a backend: those that are ready; for want of any, those that still serve while they
 /// terminate (KEP-1669).
 pub(crate) fn reach(
-    contents: &Contents<'_>,
-    slices: &Slices<'_>,
+    services: &Services<'_>,
     namespace: &str,
     backend: &Backend,
     problems: &mut Vec<String>,
 ) -> Reach {
     let (name, port) = (backend.name.as_str(), backend.port);
-    let service = service(contents, namespace, name).and_then(|s| service_port(s, port));
+    let service = services.get(namespace, name).and_then(|s| service_port(s, port));
     let mut found =
         Found { protocol: protocol(service.and_then(|p| p.app_protocol.as_deref())), ..Found::default() };
-    for Listed { file, id, slice } in slices.0.get(&(namespace, name)).into_iter().flatten() {
+    for Listed { file, id, slice } in services.slices.get(&(namespace, name)).into_iter().flatten() {
         let problem = |what: String| format!("{}: {what}", place(&file_name(file), id));
         problems.extend(found.add(slice, service, port).into_iter().map(problem));
     }
@@ -148,11 +153,12 @@ impl Found {
     fn add_endpoint<'a>(&mut self, endpoint: &'a Endpoint, port: u16) -> Option<&'a str> {
         let address = endpoint.addresses.first()?;
         let Ok(ip) = address.parse::<IpAddr>() else { return Some(address) };
-        let conditions = endpoint.conditions.clone().unwrap_or_default();
+        let conditions = endpoint.conditions.as_ref();
+        let is = |condition: fn(&EndpointConditions) -> Option<bool>| conditions.and_then(condition);
         let address = SocketAddr::new(ip, port);
-        if conditions.ready.unwrap_or(true) {
+        if is(|c| c.ready).unwrap_or(true) {
             self.ready.insert(address);
-        } else if conditions.serving.unwrap_or(false) && conditions.terminating.unwrap_or(false) {
+        } else if is(|c| c.serving).unwrap_or(false) && is(|c| c.terminating).unwrap_or(false) {
             self.serving.insert(address);
         }
         None
@@ -196,9 +202,9 @@ mod tests {
         let objects = parsed.objects.iter().map(|(id, o)| (id, (Path::new("f.yaml"), o))).collect();
         let contents = Contents { objects, problems: Vec::new() };
         let mut problems = Vec::new();
-        let slices = Slices::new(&contents, &mut problems);
+        let services = Services::new(&contents, &mut problems);
         let backend = Backend { name: "shop-v1".into(), port, revision: "v1".into() };
-        (reach(&contents, &slices, "default", &backend, &mut problems), problems)
+        (reach(&services, "default", &backend, &mut problems), problems)
     }
 
     fn slice(name: &str, ports: &str, endpoints: &str) -> String {

@@ -23,8 +23,8 @@ const MAX_MATCHES: usize = 128;
 /// What an HTTPRoute says.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
-    pub(crate) namespace: String,
-    pub(crate) rollout: String,
+    /// The Rollout's namespace and name.
+    pub(crate) rollout: (String, String),
     pub(crate) generation: u64,
     pub(crate) parent: Parent,
     /// The port to listen on, if the route names it.
@@ -87,20 +87,8 @@ pub(crate) fn translate(
     let (generation, parent, listen) = (generation(route)?, parent(route, namespace)?, listen(route)?);
     note_unsupported(route, notes);
     let (sticky, limits) = (sticky(route, notes), limits(route, notes));
-    let (namespace, rules) = (namespace.to_owned(), translated);
-    Ok(Route {
-        namespace,
-        rollout,
-        generation,
-        parent,
-        listen,
-        sticky,
-        limits,
-        rules,
-        backends,
-        split,
-        marked,
-    })
+    let (rollout, rules) = ((namespace.to_owned(), rollout), translated);
+    Ok(Route { rollout, generation, parent, listen, sticky, limits, rules, backends, split, marked })
 }
 
 /// The Rollout that a route belongs to.
