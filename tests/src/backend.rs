@@ -127,7 +127,7 @@ async fn answer(
     }
     let fails = hits(number, behaviour.failing_percent.load(Relaxed));
     behaviour.failed.fetch_add(u64::from(fails), Relaxed);
-    let mut response = Response::new(Full::new(Bytes::from_static(b"ok\n")));
+    let mut response = Response::new(Full::new(Bytes::from_static(b"served\n")));
     if fails {
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     }

@@ -10,6 +10,7 @@ pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod folder;
+pub mod installed;
 pub mod local;
 pub mod manifest;
 pub mod place;

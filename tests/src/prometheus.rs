@@ -1,6 +1,5 @@
 //! A real Prometheus, as `tests/prometheus/install` builds it.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::server::Server;
-use crate::{PATIENCE, port, wait_until};
+use crate::{PATIENCE, installed, port, wait_until};
 
 /// Time between two scrapes.
 pub const SCRAPE_INTERVAL: Duration = Duration::from_millis(250);
@@ -75,7 +74,7 @@ impl Prometheus {
     }
 
     fn command(&self) -> Result<Command> {
-        let mut command = Command::new(installed()?);
+        let mut command = Command::new(installed::program("prometheus", "github.com/prometheus/prometheus")?);
         command
             .current_dir(self.folder.path())
             .arg("--config.file=prometheus.yml")
@@ -103,25 +102,4 @@ async fn ready(address: &str) -> Result<()> {
         bail!("answers HTTP {status}");
     }
     Ok(())
-}
-
-fn installed() -> Result<PathBuf> {
-    let go_mod = concat!(env!("CARGO_MANIFEST_DIR"), "/prometheus/go.mod");
-    let text = std::fs::read_to_string(go_mod).with_context(|| format!("read {go_mod}"))?;
-    let requirement =
-        text.lines().find_map(|l| l.trim().strip_prefix("require github.com/prometheus/prometheus "));
-    let version = requirement.context("tests/prometheus/go.mod requires no prometheus")?;
-    let binary = cache()?.join(format!("prometheus-{}", version.trim())).join("prometheus");
-    if !binary.is_file() {
-        bail!("{} is missing; build it: tests/prometheus/install", binary.display());
-    }
-    Ok(binary)
-}
-
-fn cache() -> Result<PathBuf> {
-    if let Some(cache) = std::env::var_os("PENSTOCK_CACHE") {
-        return Ok(cache.into());
-    }
-    let home = std::env::var_os("HOME").context("neither PENSTOCK_CACHE nor HOME is set")?;
-    Ok(PathBuf::from(home).join(".cache/penstock"))
 }

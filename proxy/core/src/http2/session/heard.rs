@@ -87,10 +87,8 @@ impl Session {
         let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.broken.is_none()) else {
             self.credit(size);
             // What was on its way when the stream was ended here is nobody's fault.
-            if !self.reset.contains(&id) && self.farewell == Farewell::None {
-                self.strain();
-            }
-            return Ok(());
+            let ended_here = self.reset.contains(&id) || self.farewell != Farewell::None;
+            return if ended_here { Ok(()) } else { Err(Fault::Stream(id, Reason::STREAM_CLOSED)) };
         };
         if stream.received || self.role == Role::Client && !stream.answered {
             self.credit(size);
