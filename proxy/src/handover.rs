@@ -67,12 +67,21 @@ impl Legacy {
 
 /// Listens for the next process. Nobody else does: whoever did has left its sockets to this one. A file that is no
 /// socket is somebody's own, and stays.
+///
+/// The socket gets its name when it listens: whoever finds it before that would be refused, and take this process for a
+/// dead one.
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
-    if std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket()) {
-        std::fs::remove_file(path)?;
+    let is_socket = |path: &Path| std::fs::symlink_metadata(path).map(|there| there.file_type().is_socket());
+    if is_socket(path).is_ok_and(|is| !is) {
+        return Err(io::ErrorKind::AddrInUse.into());
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    let draft = path.with_added_extension("new");
+    if is_socket(&draft).unwrap_or(false) {
+        std::fs::remove_file(&draft)?;
+    }
+    let listener = UnixListener::bind(&draft)?;
+    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&draft, path)?;
     Ok(listener)
 }
 

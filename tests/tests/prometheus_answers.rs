@@ -106,7 +106,7 @@ async fn a_wrong_address_says_what_is_wrong_with_it() {
 
     let other = Backend::start("none").await.unwrap();
     let reason = refused(&format!("http://{}", other.address()), "1").await;
-    assert!(reason.contains("can't be understood") && reason.ends_with("ok "), "{reason}");
+    assert!(reason.contains("can't be understood") && reason.ends_with("served "), "{reason}");
 
     let prometheus = Prometheus::start(&[]).await.unwrap();
     let reason = refused(&format!("{}/prometheus", prometheus.address()), "1").await;
