@@ -95,7 +95,7 @@ fn target(request: &mut Request<()>) -> Result<(), BadHead> {
     if uri.authority().is_some() && uri.scheme() == Some(&Scheme::HTTP) && uri.path_and_query().is_some() {
         return Ok(());
     }
-    if authority.is_none() && request.version() == Version::HTTP_11 {
+    if authority.is_none() && request.version() != Version::HTTP_10 {
         return Err(BadHead("no Host header"));
     }
     let authority = match authority {

@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Request};
 use crate::head::Head;
 use crate::http1::field::Kind;
 use crate::http1::framing::Framing;
-use crate::http1::rewrite::{NOBODY, Onward, line};
+use crate::http1::rewrite::{Onward, line};
 use crate::http1::target::is_host;
 use crate::http2::request::RequestHead;
 
@@ -21,9 +21,9 @@ pub fn request(
     body: bool,
     onward: &Onward<'_>,
 ) -> Result<Framing, BadHead> {
-    let authority = asked(request)?;
+    let authority = asked(request)?.ok_or(BadHead("neither an authority nor a Host header"))?;
     request_line(out, request);
-    line(out, b"host", authority.unwrap_or(NOBODY));
+    line(out, b"host", authority);
     let mut seen = Seen::default();
     for (kind, name, value) in request.fields() {
         match name {
@@ -220,6 +220,6 @@ mod tests {
         assert_eq!(bad(get("/").header("host", "a b")), "an invalid Host header");
         assert_eq!(bad(get("http://user@shop/")), "an invalid authority");
         assert_eq!(bad(get("*")), "an invalid target");
-        assert!(written(get("/"), false, true).unwrap().0.contains("host: localhost\r\n"));
+        assert_eq!(bad(get("/")), "neither an authority nor a Host header");
     }
 }

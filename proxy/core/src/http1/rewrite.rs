@@ -7,7 +7,7 @@ use crate::http1::request::RequestHead;
 use crate::http1::response::ResponseHead;
 
 /// Who is asked where nobody has said so: a client of HTTP/1.0 need not.
-pub(crate) const NOBODY: &[u8] = b"localhost";
+const NOBODY: &[u8] = b"localhost";
 
 /// What a proxy says of a request that it passes on.
 #[derive(Clone, Copy, Debug)]

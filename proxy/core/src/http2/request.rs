@@ -156,6 +156,8 @@ impl Reading {
     }
 
     fn field(&mut self, kind: Kind, name: &[u8], value: &[u8]) {
+        // HTTP/1 takes the space away: two readers could read two values (RFC 9113 section 8.2.1).
+        self.rules.malformed |= value.trim_ascii().len() != value.len();
         if self.rules.keeps(kind, name, value) {
             self.head.push(kind, name, value);
         }
