@@ -16,7 +16,7 @@ use crate::PATIENCE;
 use crate::traffic::{Record, now};
 
 /// Requests a second, unless a scenario says otherwise.
-const RATE: u32 = 200;
+pub const RATE: u32 = 200;
 
 /// A namespace for one scenario.
 #[derive(Debug)]
@@ -134,9 +134,14 @@ impl Shop {
 
     /// The same, with so many requests a second.
     pub async fn caller_at(&self, rate: u32) -> Result<Caller> {
+        self.caller_named("client", rate).await
+    }
+
+    /// The same, in a pod of this name.
+    pub async fn caller_named(&self, name: &str, rate: u32) -> Result<Caller> {
         let target = format!("{ROLLOUT}.{}.svc.cluster.local:80", self.name);
         let (client, images) = (self.place.client.clone(), &self.place.images);
-        Caller::start((client, images), (&self.name, "client"), &target, rate).await
+        Caller::start((client, images), (&self.name, name), &target, rate).await
     }
 
     /// A first version that serves, and a client that counts.
