@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use penstock_proxy_core::balance::Tick;
+use penstock_proxy_core::http2::Limits;
 use penstock_proxy_core::http2::request::RequestHead;
 use penstock_proxy_core::http2::session::{Role, Session};
-use penstock_proxy_core::http2::{Limits, Reason};
 
 use crate::http1::alarm::{Alarm, NEVER};
 use crate::http1::connection::Peer;
@@ -44,9 +44,8 @@ pub(crate) async fn serve(side: Side, lane: Rc<Desk>, worker: Rc<Worker>, peer: 
         return;
     }
     let Serving { mut side, streams, alarm, .. } = serving;
-    let ended = streams.link.session().ended_here();
-    // Who does too much is not listened to for a moment longer.
-    if ended.is_some_and(|reason| reason != Reason::ENHANCE_YOUR_CALM) {
+    let takes_leave = streams.link.session().takes_leave();
+    if takes_leave {
         goodbye::say(&mut side, &alarm, &streams.worker).await;
     }
 }

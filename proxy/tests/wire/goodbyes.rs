@@ -1,9 +1,11 @@
 //! How HTTP/2 connections end: RFC 9113 section 6.8.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use crate::harness::frames::{END_STREAM, GOAWAY, H2, ask, get, headers};
+use crate::harness::frames::{END_STREAM, GOAWAY, H2, PING, ask, frame, get, headers};
 use crate::harness::tape::OK;
 use crate::harness::{Rig, wait_for};
 
@@ -59,9 +61,26 @@ fn a_client_that_says_goaway_gets_what_it_has_asked_for() {
     let mut h2 = H2::connect(rig.shop.port);
     h2.send(get(1, "/held"));
     wait_for("it is in flight", || (rig.shop.proxy.rollout("shop")?.in_flight["v1"] == 1).then_some(()));
-    h2.send(crate::harness::frames::frame(GOAWAY, 0, 0, &[0; 8]));
+    h2.send(frame(GOAWAY, 0, 0, &[0; 8]));
     open.store(true, Ordering::SeqCst);
     assert_eq!(h2.answer(1).text(), "ok");
+}
+
+/// A reset would take away what the client has not read.
+#[test]
+fn a_client_that_goes_on_sending_after_its_goaway_reads_everything_to_a_clean_end() {
+    let (rig, _) = held();
+    let mut h2 = H2::connect(rig.shop.port);
+    h2.send(get(1, "/"));
+    h2.send(frame(GOAWAY, 0, 0, &[0; 8]));
+    rig.shop.wait_counted("v1", "2xx", "none", 1);
+    for _ in 0..20 {
+        assert!(h2.send(frame(PING, 0, 0, b"anything")));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut all = Vec::new();
+    assert!(h2.stream.read_to_end(&mut all).is_ok(), "{all:?}");
+    assert!(all.ends_with(b"ok"), "{all:?}");
 }
 
 /// A connection that ends in the middle takes all its streams along.

@@ -315,6 +315,16 @@ impl Session {
         }
     }
 
+    /// Whether the peer is to hear the last words although it may still be sending: not where nothing passes any more,
+    /// and who does too much is not listened to for a moment longer.
+    pub fn takes_leave(&self) -> bool {
+        match self.broken {
+            Some(Broken::Lost(_)) => false,
+            Some(Broken::Here(reason)) => reason != Reason::ENHANCE_YOUR_CALM,
+            Some(Broken::ByPeer(_) | Broken::Untaken(_)) | None => true,
+        }
+    }
+
     /// Tells the peer that it may open no more streams. Those under way come to their end.
     pub fn shut_down(&mut self) {
         if self.farewell == Farewell::None && self.broken.is_none() {
