@@ -297,6 +297,7 @@ impl Session {
         let (settings, []) = frame.payload.as_chunks::<6>() else {
             return Err(Reason::FRAME_SIZE_ERROR.into());
         };
+        let before = self.initial_window;
         for [a, b, c, d, e, f] in settings {
             self.setting(u16::from_be_bytes([*a, *b]), u32::from_be_bytes([*c, *d, *e, *f]))?;
         }
@@ -305,7 +306,18 @@ impl Session {
         }
         self.settled = true;
         self.out.frame(kind::SETTINGS, flag::ACK, 0, &[]);
+        if self.initial_window > before {
+            self.pump_all();
+        }
         Ok(())
+    }
+
+    /// Windows have opened. What they let through comes after the acknowledgement: that is due at once (RFC 9113 section
+    /// 6.5.3), and its reader may take what comes before it for what the settings of before let through.
+    fn pump_all(&mut self) {
+        let waiting = self.streams.iter().filter(|(_, stream)| !stream.is_idle());
+        let waiting: Vec<u32> = waiting.map(|(id, _)| *id).collect();
+        waiting.into_iter().for_each(|id| self.pump(id));
     }
 
     fn setting(&mut self, name: u16, value: u32) -> Result<(), Reason> {
@@ -332,17 +344,12 @@ impl Session {
             return Err(Reason::FLOW_CONTROL_ERROR);
         }
         let more = initial - std::mem::replace(&mut self.initial_window, initial);
-        let mut waiting = Vec::new();
-        for (id, stream) in &mut self.streams {
+        for stream in self.streams.values_mut() {
             stream.window += more;
             if stream.window > MAX_WINDOW {
                 return Err(Reason::FLOW_CONTROL_ERROR);
             }
-            if more > 0 && !stream.is_idle() {
-                waiting.push(*id);
-            }
         }
-        waiting.into_iter().for_each(|id| self.pump(id));
         Ok(())
     }
 

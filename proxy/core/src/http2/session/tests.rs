@@ -152,6 +152,30 @@ fn a_body_goes_no_faster_than_it_is_taken() {
     assert_eq!(all, 1 << 20);
 }
 
+/// Windows that settings open let through what they let through after the acknowledgement.
+#[test]
+fn settings_are_acknowledged_before_anything_goes_by_them() {
+    let mut pair = Pair::new();
+    let window = |size: u32| {
+        let mut settings = vec![0, 0, 6, kind::SETTINGS, 0, 0, 0, 0, 0, 0, 4];
+        settings.extend_from_slice(&size.to_be_bytes());
+        settings
+    };
+    pair.server.receive(&window(0));
+    let id = pair.client.open(&request("GET", "/"), true).unwrap();
+    pair.settle();
+    let (served, _) = pair.server.accept().unwrap();
+    assert!(pair.server.send_response(served, &response(200), false));
+    assert!(pair.server.send_data(served, Bytes::from_static(b"abc"), true));
+    pair.settle();
+    assert_eq!(body(&mut pair.client, id), (vec![], false));
+    pair.server.receive(&[window(70_000), window(1)].concat());
+    let written: Vec<u8> = pair.server.slices().iter().flat_map(|slice| slice.to_vec()).collect();
+    let data = written.iter().position(|byte| *byte == b'a').unwrap();
+    assert_eq!(&written[..9], [0, 0, 0, kind::SETTINGS, 1, 0, 0, 0, 0]);
+    assert_eq!(&written[data..data + 3], b"abc", "the first settings let all of it through");
+}
+
 #[test]
 fn what_nobody_takes_of_one_body_leaves_room_for_others_in_the_end() {
     let mut pair = Pair::new();
