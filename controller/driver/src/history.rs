@@ -99,6 +99,18 @@ impl Drop for Look {
     }
 }
 
+/// Leaves in the status of a release under way what was told of its traffic before. While answers are on their way, the
+/// turn that they wake tells what is new of both: one write for both.
+pub(crate) fn keep_traffic(before: &RolloutStatus, status: &mut RolloutStatus) {
+    if status.canary_revision.is_none() || status.stable_revision.is_none() {
+        return;
+    }
+    for revision in &mut status.revisions {
+        let same = before.revisions.iter().find(|before| before.name == revision.name);
+        revision.traffic = same.and_then(|before| before.traffic.clone());
+    }
+}
+
 impl Histories {
     /// Nothing was measured before `now`.
     pub fn new(now: Time) -> Histories {

@@ -1,6 +1,7 @@
 //! The shell around the rollout machine: asks, looks, saves, acts, tells.
 
 pub mod ask;
+mod asking;
 pub mod clock;
 pub mod gates;
 pub mod history;

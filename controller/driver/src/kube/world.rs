@@ -1,7 +1,7 @@
 //! The world of one Rollout on a cluster: what a turn asks, looks at, saves and does.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -11,7 +11,7 @@ use penstock_core::decision::{Action, Decision, What};
 use penstock_core::gate::GateQuestion;
 use penstock_core::observation::{Observation, Pods, Report, Route};
 use penstock_core::revision::Revision;
-use penstock_core::sample::{Answer, Question};
+use penstock_core::sample::Question;
 use penstock_core::split::Weight;
 use penstock_core::state::State;
 use penstock_core::time::Time;
@@ -35,8 +35,10 @@ use super::rollouts::Entry;
 use super::trouble;
 use super::wakers::Bell;
 use super::{orders, replicas, sources};
+use crate::asking::Asking;
 use crate::clock::now;
 use crate::gates::{self, Gates};
+use crate::history::keep_traffic;
 use crate::ports::{ActError, Record, SaveError, World};
 use crate::post::{Recipient, Ring, recipients};
 use crate::served;
@@ -74,8 +76,7 @@ pub(super) struct KubeWorld {
     status: RolloutStatus,
     saved: Value,
     numbers: sources::Sources,
-    asked: Option<JoinHandle<()>>,
-    answers: Arc<Mutex<Vec<Answer>>>,
+    asking: Asking,
     gates: Gates,
     /// How many decisions there were when it was saved last.
     decided: u64,
@@ -118,8 +119,7 @@ impl KubeWorld {
             port,
             saved: plain(&status),
             status,
-            asked: None,
-            answers: Arc::default(),
+            asking: Asking::default(),
             gates: Gates::default(),
             decided: state.decided,
             furnishing: None,
@@ -522,7 +522,11 @@ impl KubeWorld {
         let mut status = report(account, &self.status);
         // A controller that comes after this one goes on with it, too.
         status.worked_on = self.problem.as_ref().and_then(|_| serde_json::to_value(&self.spec).ok());
-        self.cluster.histories.tell_of(&self.key, &mut status, record.now);
+        if self.asking.is_under_way() {
+            keep_traffic(&self.status, &mut status);
+        } else {
+            self.cluster.histories.tell_of(&self.key, &mut status, record.now);
+        }
         let pods = self.cluster.pods.all(&self.key);
         for revision in &mut status.revisions {
             let name = object::backend_of(&self.key.name, &revision.name);
@@ -604,22 +608,18 @@ impl KubeWorld {
 
 impl World for KubeWorld {
     fn ask(&mut self, questions: Vec<Question>) {
-        let under_way = self.asked.as_ref().is_some_and(|asked| !asked.is_finished());
-        if questions.is_empty() || under_way {
+        if questions.is_empty() || !self.asking.is_free() {
             return;
         }
         let (numbers, name, source) = (self.numbers.clone(), self.key.clone(), self.facts().source.clone());
-        let (cluster, answers, bell) =
-            (Arc::clone(&self.cluster), Arc::clone(&self.answers), Arc::clone(&self.bell));
-        self.asked = Some(tokio::spawn(async move {
+        let (cluster, bell) = (Arc::clone(&self.cluster), Arc::clone(&self.bell));
+        let answering = async move {
             let numbers: Numbers = numbers.of(&source).await;
             let serving = cluster.serving(&name.namespace);
             let admin: Vec<String> = serving.into_iter().filter(|r| r.counts).map(|r| r.admin).collect();
-            let new = numbers.answer(&cluster, &admin, &name, &questions).await;
-            // The last answers are enough: counters are raw, so the newest ones tell all.
-            *answers.lock().unwrap_or_else(PoisonError::into_inner) = new;
-            bell.ring();
-        }));
+            numbers.answer(&cluster, &admin, &name, &questions).await
+        };
+        self.asking.ask(answering, move || bell.ring());
     }
 
     fn ask_gate(&mut self, question: GateQuestion) {
@@ -640,12 +640,11 @@ impl World for KubeWorld {
         let revisions = self.revisions(&said);
         self.served = self.is_served(&routers, &said, &revisions);
         let proxies = self.proxies(&routers, said);
-        let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
         Observation {
             revisions: Some(revisions),
             route: self.route(),
             proxies: Some(proxies),
-            answers,
+            answers: self.asking.take(),
             gate: self.gates.take(),
             frozen: frozen(self.facts().freezes.iter().chain(&self.cluster.options.outside.freezes), now()),
             orders: orders::waiting(&self.rollout.metadata),
@@ -727,7 +726,6 @@ impl KubeWorld {
 
 impl Drop for KubeWorld {
     fn drop(&mut self) {
-        self.asked.iter().for_each(JoinHandle::abort);
         self.furnishing.iter().for_each(JoinHandle::abort);
     }
 }

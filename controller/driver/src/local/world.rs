@@ -1,14 +1,14 @@
 //! The world of one Rollout in a folder: what a turn asks, looks at, saves and does.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use penstock_core::decision::{Action, Decision, What};
 use penstock_core::gate::GateQuestion;
 use penstock_core::observation::{Observation, Pods};
 use penstock_core::revision::Revision;
-use penstock_core::sample::{Answer, Question};
+use penstock_core::sample::Question;
 use penstock_core::split::{Generation, Weight};
 use penstock_core::state::State;
 use penstock_crds::{Account, Admitted, Facts, Freeze, Receiver, RolloutStatus, Sticky, frozen, report};
@@ -17,7 +17,6 @@ use penstock_routers::service::Apex;
 use penstock_signals::RolloutName;
 use serde_json::Value;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 
 use super::files::FileError;
 use super::home::{Home, Key};
@@ -32,9 +31,10 @@ use super::shelf::Shelf;
 use super::store::{Store, StoreError, Version};
 use crate::ask::hook::Hooks;
 use crate::ask::proxies::Proxies;
+use crate::asking::Asking;
 use crate::clock::now;
 use crate::gates::{self, Gates};
-use crate::history::Histories;
+use crate::history::{Histories, keep_traffic};
 use crate::ports::{ActError, Record, SaveError, World};
 use crate::post::{Post, Recipient, Ring, recipients};
 use crate::served;
@@ -95,8 +95,7 @@ pub struct LocalWorld {
     status: RolloutStatus,
     saved: Option<(RolloutStatus, Value)>,
     saving: Option<Saving>,
-    asked: Option<JoinHandle<()>>,
-    answers: Arc<Mutex<Vec<Answer>>>,
+    asking: Asking,
     gates: Gates,
     /// How many decisions there were when it was saved last.
     decided: u64,
@@ -119,8 +118,7 @@ impl LocalWorld {
             status: RolloutStatus::default(),
             saved: None,
             saving: None,
-            asked: None,
-            answers: Arc::default(),
+            asking: Asking::default(),
             gates: Gates::default(),
             decided: 0,
             answered: Arc::default(),
@@ -285,7 +283,11 @@ impl LocalWorld {
             now: record.now,
         };
         let mut status = report(account, &self.status);
-        self.site.histories.tell_of(&rollout_name(&self.key), &mut status, record.now);
+        if self.asking.is_under_way() {
+            keep_traffic(&self.status, &mut status);
+        } else {
+            self.site.histories.tell_of(&rollout_name(&self.key), &mut status, record.now);
+        }
         for revision in &mut status.revisions {
             if let Ok(name) = Revision::new(revision.name.clone()) {
                 revision.pods = self.site.supervisor.pods(&self.key, &name);
@@ -321,20 +323,13 @@ impl LocalWorld {
 
 impl World for LocalWorld {
     fn ask(&mut self, questions: Vec<Question>) {
-        let under_way = self.asked.as_ref().is_some_and(|asked| !asked.is_finished());
-        if questions.is_empty() || under_way {
+        if questions.is_empty() || !self.asking.is_free() {
             return;
         }
         let (numbers, site, name) = (self.numbers.clone(), Arc::clone(&self.site), rollout_name(&self.key));
-        let (answers, answered) = (Arc::clone(&self.answers), Arc::clone(&self.answered));
-        self.asked = Some(tokio::spawn(async move {
-            let new = numbers.answer(&site, &name, &questions).await;
-            let mut waiting = answers.lock().unwrap_or_else(PoisonError::into_inner);
-            // The last answers are enough: counters are raw, so the newest ones tell all.
-            *waiting = new;
-            drop(waiting);
-            answered.notify_one();
-        }));
+        let answered = Arc::clone(&self.answered);
+        let answering = async move { numbers.answer(&site, &name, &questions).await };
+        self.asking.ask(answering, move || answered.notify_one());
     }
 
     fn ask_gate(&mut self, question: GateQuestion) {
@@ -360,12 +355,11 @@ impl World for LocalWorld {
         }
         let mut pods: BTreeMap<Revision, Pods> = BTreeMap::new();
         pods.extend(self.site.supervisor.look().remove(&self.key).unwrap_or_default());
-        let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
         Observation {
             revisions: Some(pods),
             route: routes::look(&self.site.home, &self.key, &self.shape()),
             proxies: Some(proxies.collect()),
-            answers,
+            answers: self.asking.take(),
             gate: self.gates.take(),
             frozen: frozen(self.facts().freezes.iter().chain(&self.site.freezes), now()),
             orders: waiting.orders,
