@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::Command;
 
 use super::kubectl::kubectl;
 use super::node::Node;
@@ -12,21 +11,36 @@ impl Node {
     /// The process of a pod's first container.
     pub async fn process(&self, namespace: &str, pod: &str) -> Result<Process> {
         wait_until(&format!("the container of {pod} runs"), PATIENCE, async || {
-            let path = "jsonpath={.status.containerStatuses[0].containerID}";
-            let id = kubectl(&["-n", namespace, "get", "pod", pod, "-o", path]).await?;
-            let id = id.trim().strip_prefix("containerd://").context("it has no container")?.to_owned();
-            let output = Command::new("ctr").args(["tasks", "ls"]).kill_on_drop(true).output().await?;
-            let tasks = String::from_utf8_lossy(&output.stdout).into_owned();
-            let running = tasks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-            let process = running.filter(|task| task.first() == Some(&id.as_str())).find_map(|task| {
-                let runs = task.get(2) == Some(&"RUNNING");
-                Pid::from_raw(task.get(1)?.parse().ok()?).filter(|_| runs)
-            });
-            let Some(process) = process else { bail!("{id} has no process that runs") };
-            Ok(Process(process))
+            let container = "{.status.containerStatuses[0]";
+            let path = format!("jsonpath={container}.containerID}} {container}.state.running.startedAt}}");
+            let told = kubectl(&["-n", namespace, "get", "pod", pod, "-o", &path]).await?;
+            let (id, started) = told.trim().split_once(' ').context("it does not run")?;
+            let id = id.strip_prefix("containerd://").context("it has no container")?;
+            match first_of(id)? {
+                Some(process) if !started.is_empty() => Ok(Process(process)),
+                _ => bail!("{id} has no process that runs"),
+            }
         })
         .await
     }
+}
+
+/// The first process of a container, as its cgroup and its namespace tell.
+fn first_of(container: &str) -> Result<Option<Pid>> {
+    for entry in std::fs::read_dir("/proc").context("/proc")? {
+        let entry = entry?;
+        let Some(process) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // Those that end meanwhile have no files.
+        let file = |name: &str| std::fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+        let is_first = |status: &str| {
+            let line = status.lines().find(|line| line.starts_with("NSpid:"));
+            line.and_then(|line| line.split_whitespace().last()) == Some("1")
+        };
+        if file("cgroup").contains(container) && is_first(&file("status")) {
+            return Ok(Pid::from_raw(process));
+        }
+    }
+    Ok(None)
 }
 
 /// The resident set of a process, in bytes.

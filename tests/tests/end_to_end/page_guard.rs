@@ -1,11 +1,5 @@
 //! What the page refuses: other sites, other names, forged tokens, too much. No browser is needed for it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where its world is not as it should be"
-)]
-
 use std::net::SocketAddr;
 
 use futures_util::{StreamExt, stream};
@@ -233,7 +227,7 @@ async fn the_answers_have_a_version_and_the_fields_that_the_document_names() {
     let body =
         |answer: String| -> Value { serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap() };
     let ada = "authorization: Bearer ada\r\n";
-    let document = include_str!("../../docs/page.md");
+    let document = include_str!("../../../docs/page.md");
     for path in ["/api/v1/me", "/api/v1/rollouts", "/api/v1/rollouts/shop/checkout"] {
         let told = body(get(&served, path, ada).await);
         assert_eq!(told["v"], json!(1), "{path}");

@@ -1,12 +1,5 @@
 //! SIGKILL at any moment: no request notices, nothing is left over, nothing is done twice.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test tells, and ends where its world is not as it should be"
-)]
-
 use std::time::Duration;
 
 use penstock_crds::{Phase, RolloutStatus};

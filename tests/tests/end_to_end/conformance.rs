@@ -1,11 +1,5 @@
 //! HTTP/2 as an independent suite wants it: h2spec, its strict cases included.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where its world is not as it should be"
-)]
-
 use std::process::Command;
 
 use penstock_tests::{Backend, Config, Proxy, installed, port};

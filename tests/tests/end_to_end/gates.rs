@@ -1,7 +1,5 @@
 //! Gates and freezes, with real receivers and real releases.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test tells and fails at once")]
-
 use std::time::{Duration, Instant};
 
 use penstock_core::gate::{GateAnswer, GateName, GateQuestion, GateWord};
@@ -17,7 +15,7 @@ use penstock_tests::world::{decisions, stands_at};
 use penstock_tests::{Manifest, PATIENCE, World, wait_until};
 
 const SECRET: &[u8] = b"whsec_c2VjcmV0IG9mIHRoZSBnYXRl";
-const CA_PEM: &[u8] = include_bytes!("../../controller/driver/tests/tls/ca.pem");
+const CA_PEM: &[u8] = include_bytes!("../../../controller/driver/tests/tls/ca.pem");
 
 /// A namespace with one Secret.
 struct Vault;

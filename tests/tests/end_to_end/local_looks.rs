@@ -1,7 +1,5 @@
 //! What a person sees of a release without changing anything: check, history, diff, logs, and the live picture.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where its world is not as it should be")]
-
 use std::process::{Command, Stdio};
 
 use penstock_crds::{Role, RolloutStatus};

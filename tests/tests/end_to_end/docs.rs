@@ -1,7 +1,5 @@
 //! The documents are true: links lead somewhere, commands are understood, Rollouts are taken.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where a document can't be read")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,5 @@
 //! What real proxies count is what a client counted, through a real Prometheus and without one.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where its world is not as it should be"
-)]
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

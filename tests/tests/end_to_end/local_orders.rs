@@ -1,11 +1,5 @@
 //! What people want while a release is under way: other manifests, and orders.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where its world is not as it should be"
-)]
-
 use std::time::Duration;
 
 use penstock_crds::{Phase, RolloutStatus};

@@ -1,11 +1,5 @@
 //! What a real Prometheus says when it is well, gone, stuck, or isn't Prometheus at all.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where its world is not as it should be"
-)]
-
 use std::time::Duration;
 
 use penstock_core::revision::Revision;

@@ -1,12 +1,5 @@
 //! Releases with real processes: those that ship, and those that are rolled back.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test tells and fails at once"
-)]
-
 use std::fs::File;
 use std::time::Duration;
 

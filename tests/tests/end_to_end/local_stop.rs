@@ -1,11 +1,5 @@
 //! The end of `penstock local`, and the next beginning.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where its world is not as it should be"
-)]
-
 use std::time::Duration;
 
 use penstock_crds::{Phase, RolloutStatus};

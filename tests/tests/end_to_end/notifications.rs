@@ -1,7 +1,5 @@
 //! Notifications of real releases to real receivers.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test tells and fails at once")]
-
 use std::collections::BTreeSet;
 
 use penstock_crds::{Phase, RolloutStatus};

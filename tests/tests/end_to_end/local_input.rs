@@ -1,11 +1,5 @@
 //! Bad input: the message names file, field and remedy, what ran before goes on, and nothing is lost.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where its world is not as it should be"
-)]
-
 use std::fs;
 use std::net::TcpListener;
 
@@ -285,7 +279,7 @@ fn a_full_disk_is_told_and_nothing_is_lost() {
     if std::env::var_os(PLACE).is_some() {
         return on_a_small_disk();
     }
-    let name = "a_full_disk_is_told_and_nothing_is_lost";
+    let name = "local_input::a_full_disk_is_told_and_nothing_is_lost";
     let script = format!(
         "mount -t tmpfs -o size=1m tmpfs /mnt && {PLACE}=/mnt exec \"$0\" --exact {name} --nocapture"
     );

@@ -1,11 +1,5 @@
 //! Whole releases, judged through a real Prometheus that is well, and one that is not.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where its world is not as it should be"
-)]
-
 use std::time::Duration;
 
 use penstock_crds::{Phase, RolloutStatus, Verdict};
