@@ -315,8 +315,14 @@ impl Session {
     /// Windows have opened. What they let through comes after the acknowledgement: that is due at once (RFC 9113 section
     /// 6.5.3), and its reader may take what comes before it for what the settings of before let through.
     fn pump_all(&mut self) {
-        let waiting = self.streams.iter().filter(|(_, stream)| !stream.is_idle());
-        let waiting: Vec<u32> = waiting.map(|(id, _)| *id).collect();
+        let mut waiting = Vec::new();
+        for (id, stream) in &self.streams {
+            if !stream.is_idle() {
+                waiting.push(*id);
+            }
+        }
+        // The oldest first: what has waited longest gets the window of the connection.
+        waiting.sort_unstable();
         waiting.into_iter().for_each(|id| self.pump(id));
     }
 
