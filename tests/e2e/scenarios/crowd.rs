@@ -44,7 +44,7 @@ const RATE: u32 = 50;
 pub(super) fn all() -> Vec<Scenario> {
     vec![Scenario {
         name: "crowd of Rollouts in 50 namespaces",
-        kind: Kind::Node,
+        kind: Kind::Machine,
         run: |shop| Box::pin(crowd(shop)),
     }]
 }

@@ -27,21 +27,18 @@ use penstock_tests::cluster::Scenario;
 /// All of them: those that take long first, those that need the cluster for themselves last.
 pub(crate) fn all() -> Vec<Scenario> {
     let releases = [good::all(), aborts::all(), bad::all(), change::all(), hands::all(), adopt::all()];
+    let long = [sources::all(), killed::all(), leases::all(), missing::all()];
     let faults = [
-        killed::all(),
-        sources::all(),
         gates::all(),
         routers::all(),
         busy::all(),
-        leases::all(),
         input::all(),
         rights::all(),
         check::all(),
         page::all(),
-        missing::all(),
         leader::all(),
         outage::all(),
         kubelet::all(),
     ];
-    [releases.concat(), faults.concat(), crowd::all()].concat()
+    [long.concat(), releases.concat(), faults.concat(), crowd::all()].concat()
 }

@@ -45,8 +45,17 @@ pub enum Kind {
     Apart,
     /// The whole cluster: nothing else runs meanwhile.
     Alone,
-    /// The whole cluster, and the node under it, to break or to fill: on any other cluster it is left out.
+    /// The whole cluster, and the node under it, to break: on any other cluster it is left out.
     Node,
+    /// The whole cluster, and the machine under it, to fill: on any other cluster it is left out.
+    Machine,
+}
+
+impl Kind {
+    /// Whether it waits most of the time, with a cluster for itself. What computes may go on beside it.
+    fn is_alone(self) -> bool {
+        matches!(self, Kind::Alone | Kind::Node)
+    }
 }
 
 impl std::fmt::Debug for Scenario {
@@ -66,8 +75,8 @@ impl Scenario {
             Kind::Beside | Kind::Apart | Kind::Alone => None,
             Kind::Seen => browser::missing()
                 .map(|program| format!("{program} is missing: apt-get install chromium chromium-driver")),
-            Kind::Node if place.node.is_some() => None,
-            Kind::Node => Some("it breaks or fills a node that is not ours".into()),
+            Kind::Node | Kind::Machine if place.node.is_some() => None,
+            Kind::Node | Kind::Machine => Some("it breaks or fills a node that is not ours".into()),
         }
     }
 
@@ -92,12 +101,18 @@ pub struct Total {
     pub left_out: usize,
 }
 
-/// Runs those whose name contains what `ONLY` says; `|` stands between alternatives.
+/// Runs those whose name contains what `ONLY` says; `|` stands between alternatives. `PENSTOCK_E2E_PART`: no others than
+/// those that wait most of the time, with a cluster for themselves (`alone`), or those that compute (`busy`).
 pub async fn run(place: &Place, scenarios: &[Scenario]) -> Result<Total> {
     let only = std::env::var("ONLY").unwrap_or_default().to_lowercase();
     let beside = std::env::var("PARALLEL").ok().and_then(|number| number.parse().ok()).unwrap_or(BESIDE);
     let named = |s: &&Scenario| only.split('|').any(|words| s.name.to_lowercase().contains(words));
-    let wanted = scenarios.iter().filter(named);
+    let part = std::env::var("PENSTOCK_E2E_PART").unwrap_or_default();
+    let wanted = scenarios.iter().filter(named).filter(|scenario| match part.as_str() {
+        "alone" => scenario.kind.is_alone(),
+        "busy" => !scenario.kind.is_alone(),
+        _ => true,
+    });
     let (together, others): (Vec<&Scenario>, Vec<&Scenario>) =
         wanted.partition(|scenario| matches!(scenario.kind, Kind::Beside | Kind::Seen));
     let (apart, alone): (Vec<&Scenario>, Vec<&Scenario>) =
