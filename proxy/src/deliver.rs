@@ -127,10 +127,10 @@ pub(crate) async fn deliver<C: Call>(
                     record.place(place);
                     continue;
                 }
-                let other = if fell_over { None } else { fall_over(lane, worker, &plan, record) };
+                let tried = std::mem::take(&mut tried);
+                let other = if fell_over { None } else { fall_over(lane, worker, &plan, tried, record) };
                 plan = other.ok_or(Refusal::Refused(error))?;
                 fell_over = true;
-                tried.clear();
             }
         }
     }

@@ -115,8 +115,15 @@ fn deadline(timeout: Duration, now: Tick) -> Option<Tick> {
 }
 
 /// Decides anew for a request that no endpoint of its revision has taken: by the table of now, for the one of then
-/// may be gone for good. `None`: there is no other revision. The first one is to blame for it all the same.
-pub(crate) fn fall_over(lane: &Rc<Desk>, worker: &Worker, plan: &Plan, record: &mut Record) -> Option<Plan> {
+/// may be gone for good. `None`: there is no other revision. The first one is to blame for it all the same, unless all
+/// endpoints that were `tried` are on their way out.
+pub(crate) fn fall_over(
+    lane: &Rc<Desk>,
+    worker: &Worker,
+    plan: &Plan,
+    tried: Vec<SocketAddr>,
+    record: &mut Record,
+) -> Option<Plan> {
     let _deciding = worker.shared.epochs.decide(worker.thread);
     let entry = lane.entry();
     let table = &entry.table;
@@ -126,7 +133,7 @@ pub(crate) fn fall_over(lane: &Rc<Desk>, worker: &Worker, plan: &Plan, record: &
     let refuge = table.rules.get(rule)?.refuge(from, &table.revisions)?;
     let place =
         balance::choose(&table.revisions[refuge].endpoints, worker.random(), worker.shared.now(), &[])?;
-    record.fall_over(&entry.series[refuge]);
+    record.fall_over(&entry.series[refuge], tried);
     record.place(place);
     Some(Plan { rule, revision: refuge, deadline: plan.deadline, entry })
 }

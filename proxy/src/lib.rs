@@ -8,6 +8,7 @@
 
 mod access;
 mod admin;
+mod blame;
 mod board;
 mod config;
 mod control;

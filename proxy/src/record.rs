@@ -12,6 +12,7 @@ use penstock_proxy_core::head::Head;
 use penstock_proxy_core::limit::Permit;
 
 use crate::access::{Line, Note, Part};
+use crate::blame::Blame;
 use crate::lane::Desk;
 use crate::series::{End, Series};
 use crate::worker::Worker;
@@ -122,14 +123,17 @@ impl Record {
         self.held.permit = Some(permit);
     }
 
-    /// No endpoint of the revision took the request: that is a failure of it. It belongs to another one now.
-    pub(crate) fn fall_over(&mut self, series: &Arc<Series>) {
+    /// No endpoint of the revision took the request, not one of those that were `tried`: that is a failure of it, which
+    /// is counted in a moment. It belongs to another one now.
+    pub(crate) fn fall_over(&mut self, series: &Arc<Series>, tried: Vec<SocketAddr>) {
         let latency = self.begun.elapsed();
         series.begin(self.worker.thread);
         let failed = Arc::clone(self.series());
         self.series = Some(Arc::clone(series));
         failed.fell_over(self.worker.thread);
-        failed.end(self.worker.thread, End { status: None, culprit: Culprit::Upstream, latency });
+        failed.leave(self.worker.thread);
+        let end = End { status: None, culprit: Culprit::Upstream, latency };
+        Blame { lane: Rc::clone(&self.lane), series: failed, tried, end }.settle_soon(&self.worker);
     }
 
     /// The request holds a place at an endpoint.

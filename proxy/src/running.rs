@@ -102,6 +102,7 @@ impl Running {
             name: backend.revision.clone(),
             endpoints: reach.endpoints.iter().map(&mut endpoint).collect(),
             ready: reach.ready,
+            down: reach.down.clone(),
             protocol: reach.protocol,
         };
         backends.map(revision).collect()

@@ -69,13 +69,23 @@ impl Series {
 
     /// Counts a request as ended.
     pub(crate) fn end(&self, thread: usize, end: End) {
+        self.count(thread, end);
+        self.leave(thread);
+    }
+
+    /// A request is in flight no more; what became of it is counted apart.
+    pub(crate) fn leave(&self, thread: usize) {
+        self.shards[thread].ended.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts what became of a request.
+    pub(crate) fn count(&self, thread: usize, end: End) {
         let shard = &self.shards[thread];
         let class = end.status.map_or(NO_HEAD, |status| usize::from(status.as_u16() / 100).clamp(1, 5) - 1);
         add(&shard.requests[class][end.culprit as usize]);
         if end.culprit != Culprit::Client {
             self.latency.load().observe(thread, end.latency);
         }
-        shard.ended.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Counts a request that would have been this revision's and went to another one.

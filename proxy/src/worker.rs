@@ -93,6 +93,8 @@ pub(crate) struct Worker {
     #[expect(clippy::vec_box, reason = "they are handed out boxed")]
     notes: RefCell<Vec<Box<Note>>>,
     clock: Cell<Tick>,
+    /// Held by each failure that is not counted yet.
+    pub(crate) blames: Rc<()>,
     /// Listeners, connections and relays.
     pub(crate) tasks: TaskTracker,
     random: Cell<u64>,
@@ -188,6 +190,7 @@ impl Worker {
             answers: RefCell::default(),
             notes: RefCell::default(),
             clock,
+            blames: Rc::default(),
             tasks: TaskTracker::new(),
             random: Cell::new(seed | 1),
         }

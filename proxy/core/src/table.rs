@@ -1,6 +1,7 @@
 //! What a proxy does for one Rollout: rules, revisions and their endpoints. Immutable; a request uses one table
 //! from beginning to end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct Revision {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// How many of the endpoints are ready; the others are served only for want of a ready one.
     pub ready: u32,
+    /// Where it can't be reached, but is to be again: endpoints that are neither ready nor on their way out.
+    pub down: Vec<SocketAddr>,
     /// What it speaks.
     pub protocol: Protocol,
 }
@@ -88,6 +91,15 @@ impl Table {
     /// The rule that a request falls under.
     pub fn route(&self, head: &impl Head) -> Option<&Rule> {
         self.rules.get(self.routes.rule(head)?)
+    }
+}
+
+impl Revision {
+    /// Whether an endpoint is gone, or on its way out. That it takes nothing any more says nothing about the revision;
+    /// of one that has crashed it does.
+    pub fn has_let_go(&self, address: SocketAddr) -> bool {
+        let is_ready = self.ready > 0 && self.endpoints.iter().any(|e| e.address() == address);
+        !is_ready && !self.down.contains(&address)
     }
 }
 
@@ -161,7 +173,7 @@ mod tests {
         let address = |i| SocketAddr::from(([127, 0, 0, 1], 9000 + i));
         let endpoints: Vec<_> = (0..endpoints).map(|i| Endpoint::new(address(i))).collect();
         let ready = endpoints.len() as u32;
-        Revision { name: name.into(), endpoints, ready, protocol: Protocol::Http }
+        Revision { name: name.into(), endpoints, ready, down: Vec::new(), protocol: Protocol::Http }
     }
 
     fn counts(rule: &Rule, revisions: &[Revision], requests: usize) -> (Vec<usize>, usize) {

@@ -24,6 +24,8 @@ pub(crate) struct Reach {
     pub(crate) endpoints: Vec<SocketAddr>,
     /// How many of the endpoints are ready: all, or none if those that still serve stand in.
     pub(crate) ready: u32,
+    /// Endpoints that are neither ready nor on their way out.
+    pub(crate) down: Vec<SocketAddr>,
     pub(crate) protocol: Protocol,
 }
 
@@ -122,6 +124,7 @@ fn protocol(app_protocol: Option<&str>) -> Protocol {
 struct Found {
     ready: BTreeSet<SocketAddr>,
     serving: BTreeSet<SocketAddr>,
+    down: BTreeSet<SocketAddr>,
     protocol: Protocol,
 }
 
@@ -158,7 +161,9 @@ impl Found {
         let address = SocketAddr::new(ip, port);
         if is(|c| c.ready).unwrap_or(true) {
             self.ready.insert(address);
-        } else if is(|c| c.serving).unwrap_or(false) && is(|c| c.terminating).unwrap_or(false) {
+        } else if !is(|c| c.terminating).unwrap_or(false) {
+            self.down.insert(address);
+        } else if is(|c| c.serving).unwrap_or(false) {
             self.serving.insert(address);
         }
         None
@@ -167,7 +172,8 @@ impl Found {
     fn reach(self) -> Reach {
         let ready = u32::try_from(self.ready.len().min(MAX_ENDPOINTS)).unwrap_or(u32::MAX);
         let chosen = if self.ready.is_empty() { self.serving } else { self.ready };
-        Reach { endpoints: chosen.into_iter().take(MAX_ENDPOINTS).collect(), ready, protocol: self.protocol }
+        let some = |all: BTreeSet<SocketAddr>| all.into_iter().take(MAX_ENDPOINTS).collect();
+        Reach { endpoints: some(chosen), ready, down: some(self.down), protocol: self.protocol }
     }
 }
 

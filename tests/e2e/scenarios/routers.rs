@@ -8,7 +8,7 @@ use penstock_tests::cluster::release::{ROLLOUT, Release, steps, steps_that_wait}
 use penstock_tests::cluster::runner::Kind;
 use penstock_tests::cluster::sound::Sound;
 use penstock_tests::cluster::splits::Splits;
-use penstock_tests::cluster::{Caller, Figures, Scenario, Shop};
+use penstock_tests::cluster::{Caller, Figures, Scenario, Shop, kubectl};
 use penstock_tests::traffic::{Exchange, Record, now};
 use penstock_tests::{PATIENCE, wait_until};
 use rustix::process::Signal;
@@ -26,6 +26,7 @@ pub(super) fn all() -> Vec<Scenario> {
         scenario("router killed, then another one deleted by force", |shop| Box::pin(killed(shop))),
         scenario("router cut off in mid-release, and back after an abort", |shop| Box::pin(cut(shop))),
         scenario("pod killed and pod cut off in mid-release", |shop| Box::pin(endpoints(shop))),
+        scenario("the canary's only pod evicted, twice, in mid-release", |shop| Box::pin(evicted(shop))),
     ]
 }
 
@@ -169,6 +170,50 @@ async fn cut(shop: &Shop) -> Result<Figures> {
     figures.say(format!("back with an old split: {stray} to the aborted canary"));
     figures.say(sound.words());
     Ok(figures)
+}
+
+/// What a pod refuses that is sent away is none of its revision's faults, and nobody fails.
+async fn evicted(shop: &Shop) -> Result<Figures> {
+    let release = |version: &str| Release::new(version).with_steps(steps_that_wait(&[20]));
+    let caller = shop.serves(&release("v1")).await?;
+    shop.apply(&release("v2")).await?;
+    shop.is_at(20).await?;
+    let canary = format!("penstock.dev/revision={}", shop.canary()?);
+    for _ in 0..2 {
+        // The one before may still be on its way out.
+        let there = pods(&shop.name, &canary).await?;
+        let [pod] = &there.iter().filter(|pod| pod.ready).collect::<Vec<_>>()[..] else {
+            bail!("one pod is enough for 20 %: {there:?}")
+        };
+        evict(shop, &pod.name).await?;
+        wait_until("another one takes its place", PATIENCE, async || {
+            let there = pods(&shop.name, &canary).await?;
+            let again = there.iter().any(|other| other.name != pod.name && other.ready);
+            if again { Ok(()) } else { bail!("{there:?}") }
+        })
+        .await?;
+        let before = caller.record().await?.0.len();
+        let goes_on = |record: &Record| record.of("v2") > 20 || record.failed() > 0;
+        caller.until("it has its share again", before, goes_on).await?;
+    }
+    shop.order("promote-full", "the node was drained, and that was all").await?;
+    shop.is_stable().await?;
+    let decided = shop.decided();
+    ensure!(!decided.iter().any(|what| what == "Aborted"), "{decided:?}");
+    let record = shop.ends_well(caller).await?;
+    let mut figures = Figures::new();
+    figures.say(format!("the release went on; 0 of {} failed", record.0.len()));
+    Ok(figures)
+}
+
+/// Has a pod evicted, as `kubectl drain` does.
+async fn evict(shop: &Shop, pod: &str) -> Result<()> {
+    let namespace = &shop.name;
+    let metadata = json!({"name": pod, "namespace": namespace});
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata});
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
+    kubectl::feed(&["create", "--raw", &path, "-f", "-"], &eviction).await?;
+    Ok(())
 }
 
 /// The release goes on without a router that is out of the Service, and can be aborted. Returns when it was out.

@@ -25,6 +25,8 @@ pub struct Published<'a> {
     pub port: u16,
     /// What it speaks: `kubernetes.io/h2c`; HTTP/1.1 when left out.
     pub app_protocol: Option<&'a str>,
+    /// Whether it can be sent to.
+    pub ready: bool,
 }
 
 /// The endpoints of a folder.
@@ -39,7 +41,7 @@ impl Endpoints {
         Endpoints { dir: home.proxy() }
     }
 
-    /// Makes a pod's endpoint known, as ready.
+    /// Makes a pod's endpoint known.
     pub fn publish(&self, endpoint: Published<'_>) -> Result<(), FileError> {
         let path = self.path(endpoint.key, endpoint.revision, endpoint.pod);
         let bytes = serde_json::to_vec_pretty(&slice(endpoint))
@@ -71,14 +73,14 @@ impl Endpoints {
 }
 
 fn slice(endpoint: Published<'_>) -> Option<Value> {
-    let Published { key, revision, pod, port, app_protocol } = endpoint;
+    let Published { key, revision, pod, port, app_protocol, ready } = endpoint;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let backend = Backend {
         namespace: key.namespace().to_owned(),
         rollout: key.name().to_owned(),
         revision: revision.clone(),
         app_protocol: app_protocol.map(str::to_owned),
-        endpoints: vec![Endpoint { pod: pod.to_owned(), address, ready: true, terminating: false }],
+        endpoints: vec![Endpoint { pod: pod.to_owned(), address, ready, terminating: false }],
     };
     slices(&backend).pop()
 }
@@ -95,7 +97,14 @@ mod tests {
         let (key, revision) = (Key::new("shop", "checkout").unwrap(), Revision::new("5c6b7").unwrap());
         for pod in ["a", "b"] {
             endpoints
-                .publish(Published { key: &key, revision: &revision, pod, port: 20_001, app_protocol: None })
+                .publish(Published {
+                    key: &key,
+                    revision: &revision,
+                    pod,
+                    port: 20_001,
+                    app_protocol: None,
+                    ready: true,
+                })
                 .unwrap();
         }
         let path = home.proxy().join("shop.checkout-5c6b7.a.endpointslice.json");

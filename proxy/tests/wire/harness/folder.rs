@@ -91,11 +91,16 @@ impl Folder {
     }
 
     pub fn endpoints_of(&self, service: &str, ports: &[u16], app_protocol: &str) {
+        self.endpoints_that_are(service, ports, app_protocol, "{}");
+    }
+
+    pub fn endpoints_that_are(&self, service: &str, ports: &[u16], app_protocol: &str, conditions: &str) {
         let slice = |(i, port): (usize, &u16)| {
             format!(
                 "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {service}-{i}\n\
                  \x20 labels: {{kubernetes.io/service-name: {service}}}\naddressType: IPv4\n\
-                 ports: [{{port: {port}{app_protocol}}}]\nendpoints: [{{addresses: [127.0.0.1]}}]\n---\n"
+                 ports: [{{port: {port}{app_protocol}}}]\n\
+                 endpoints: [{{addresses: [127.0.0.1], conditions: {conditions}}}]\n---\n"
             )
         };
         let empty = format!(

@@ -36,7 +36,7 @@ pub struct Record {
     /// How often it was started again.
     #[serde(default)]
     pub restarts: u32,
-    /// Whether it is ready, which is whether its endpoint is published.
+    /// Whether it is ready, as its endpoint says.
     #[serde(default)]
     pub ready: bool,
     /// Since when it is ready.

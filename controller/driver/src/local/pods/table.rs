@@ -156,12 +156,12 @@ impl Table {
     fn settle(&self, wanted: Option<&Wanted>, entry: &Entry, was_ready: bool) -> Result<(), FileError> {
         let Entry { group: (key, revision), record, settled, .. } = entry;
         if record.ready != was_ready || !settled {
-            if record.ready {
-                let app_protocol = wanted.and_then(|wanted| wanted.app_protocol.as_deref());
-                let (pod, port) = (record.name.as_str(), record.port);
-                self.endpoints.publish(Published { key, revision, pod, port, app_protocol })?;
-            } else {
+            if record.leaving {
                 self.endpoints.withdraw(key, revision, &record.name)?;
+            } else {
+                let app_protocol = wanted.and_then(|wanted| wanted.app_protocol.as_deref());
+                let (pod, port, ready) = (record.name.as_str(), record.port, record.ready);
+                self.endpoints.publish(Published { key, revision, pod, port, app_protocol, ready })?;
             }
         }
         record::write(&self.home, record)
