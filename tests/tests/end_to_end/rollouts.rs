@@ -91,7 +91,7 @@ fn analysis(address: &str) -> Value {
         "minRequests": 10,
         "metrics": [
             {"name": "errors", "errorRate": {"max": "1%"}},
-            {"name": "slow", "latency": {"quantile": "0.99", "max": "300ms"}},
+            {"name": "slow", "latency": {"quantile": "0.99", "max": "2s"}},
         ],
     })
 }
@@ -135,7 +135,7 @@ async fn a_failing_canary_rolls_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_canary_rolls_back() {
     let world = World::start().await;
-    let slow = Release { slow_percent: 20, slow_by: Duration::from_millis(600), ..world.release("v2") };
+    let slow = Release { slow_percent: 20, slow_by: Duration::from_secs(4), ..world.release("v2") };
     world.local.apply(&slow).unwrap();
     world.rolls_back("slow").await;
 }
