@@ -1,6 +1,6 @@
 //! Puts routes, Services and slices together, and remembers what was good last.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,7 +53,7 @@ fn same(one: &Arc<HttpRoute>, other: &Arc<HttpRoute>) -> bool {
 
 /// The routes in effect.
 #[derive(Debug, Default)]
-pub(crate) struct Memory(BTreeMap<Arc<Id>, Kept>);
+pub(crate) struct Memory(HashMap<Arc<Id>, Kept>);
 
 #[derive(Debug)]
 struct Kept {
@@ -73,21 +73,36 @@ impl Memory {
         let mut problems = contents.problems.clone();
         let services = Services::new(contents, &mut problems);
         self.0.values_mut().for_each(|kept| kept.there = false);
-        for (id, (path, object)) in &contents.objects {
+        for (id, path, object) in &contents.objects {
             if let Object::Route(route) = object {
                 self.take(id, path, route, &mut problems);
             }
         }
         self.forget(now);
         let mut drafts: Vec<Draft> = Vec::new();
-        for (id, kept) in &self.0 {
+        for (id, kept) in self.in_order(contents) {
             match kept.draft(id, &services, &mut problems) {
                 Ok(draft) => drafts.push(draft),
                 Err(problem) => problems.push(format!("{}: {problem}", place(&kept.file, id))),
             }
         }
-        drafts.sort_by(|a, b| (&a.file, &a.id).cmp(&(&b.file, &b.id)));
         (drafts, problems)
+    }
+
+    /// All routes in the order of files. One that has vanished keeps its place: its file may be about to come back.
+    fn in_order(&self, contents: &Contents<'_>) -> Vec<(&Arc<Id>, &Kept)> {
+        let mut all = Vec::with_capacity(self.0.len());
+        all.extend(contents.objects.iter().filter_map(|(id, ..)| self.0.get_key_value(*id)));
+        if all.len() < self.0.len() {
+            for (id, kept) in &self.0 {
+                if !kept.there {
+                    all.push((id, kept));
+                }
+            }
+        }
+        // Mostly they are in order by now, which costs next to nothing.
+        all.sort_by_key(|(id, kept)| (&kept.file, *id));
+        all
     }
 
     /// Whether a route has vanished and is still served.
@@ -225,7 +240,7 @@ mod tests {
 
     fn assemble(memory: &mut Memory, yaml: &str, now: Instant) -> (Vec<Draft>, Vec<String>) {
         let parsed = if yaml.is_empty() { Parsed::default() } else { parse(yaml).unwrap() };
-        let objects = parsed.objects.iter().map(|(id, o)| (id, (Path::new("f.yaml"), o))).collect();
+        let objects = parsed.objects.iter().map(|(id, o)| (id, Path::new("f.yaml"), o)).collect();
         memory.assemble(&Contents { objects, problems: parsed.problems.clone() }, now)
     }
 

@@ -65,7 +65,7 @@ impl<'a> Services<'a> {
     /// Sorts slices by their Service. One that belongs to none can't be used.
     pub(crate) fn new(contents: &Contents<'a>, problems: &mut Vec<String>) -> Services<'a> {
         let mut all = Services::default();
-        for (id, (file, object)) in &contents.objects {
+        for (id, file, object) in &contents.objects {
             let (slice, namespace) = match object {
                 Object::Route(_) => continue,
                 Object::Service(service) => {
@@ -205,7 +205,7 @@ mod tests {
 
     fn reached(yaml: &str, port: Option<i32>) -> (Reach, Vec<String>) {
         let parsed = parse(yaml).unwrap();
-        let objects = parsed.objects.iter().map(|(id, o)| (id, (Path::new("f.yaml"), o))).collect();
+        let objects = parsed.objects.iter().map(|(id, o)| (id, Path::new("f.yaml"), o)).collect();
         let contents = Contents { objects, problems: Vec::new() };
         let mut problems = Vec::new();
         let services = Services::new(&contents, &mut problems);

@@ -1,6 +1,5 @@
 //! Everything that a source of objects holds at a moment.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::object::{Id, Object};
@@ -8,8 +7,8 @@ use super::object::{Id, Object};
 /// What is to be put into effect.
 #[derive(Debug, Default)]
 pub(crate) struct Contents<'a> {
-    /// Each object once, and its file; an empty path if it comes from none.
-    pub(crate) objects: BTreeMap<&'a Id, (&'a Path, &'a Object)>,
+    /// Each object once, with its file, in the order of files; an empty path if it comes from none.
+    pub(crate) objects: Vec<(&'a Id, &'a Path, &'a Object)>,
     /// What can't be used, or is left out.
     pub(crate) problems: Vec<String>,
 }

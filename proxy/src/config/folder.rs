@@ -1,6 +1,7 @@
 //! The folder of files: reads what has changed, keeps what was good last.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::contents::{Contents, file_name};
-use super::object::{Id, Object, Parsed, parse};
+use super::object::{Id, Parsed, parse};
 use super::watch::Look;
 
 const MAX_FILES: usize = 20_000;
@@ -100,27 +101,26 @@ impl Folder {
     pub(crate) fn contents(&self) -> Contents<'_> {
         let mut contents = Contents::default();
         contents.problems.extend(self.problem.clone());
+        let mut found: HashMap<&Id, &Path> = HashMap::with_capacity(2 * self.files.len());
         for (path, file) in &self.files {
             let name = file_name(path);
             let problems = file.parsed.problems.iter().chain(&file.problem);
             contents.problems.extend(problems.map(|problem| format!("{name}: {problem}")));
             for (id, object) in &file.parsed.objects {
-                add(&mut contents, path, id, object);
+                match found.entry(id) {
+                    Entry::Occupied(first) => contents.problems.push(format!(
+                        "{name}: {id}: stands in {}, too, which counts; remove one of them",
+                        file_name(first.get())
+                    )),
+                    Entry::Vacant(place) => {
+                        place.insert(path);
+                        contents.objects.push((id, path, object));
+                    }
+                }
             }
         }
         contents
     }
-}
-
-fn add<'a>(contents: &mut Contents<'a>, path: &'a Path, id: &'a Id, object: &'a Object) {
-    if let Some((first, _)) = contents.objects.get(id) {
-        let (name, first) = (file_name(path), file_name(first));
-        contents
-            .problems
-            .push(format!("{name}: {id}: stands in {first}, too, which counts; remove one of them"));
-        return;
-    }
-    contents.objects.insert(id, (path, object));
 }
 
 fn list(folder: &Path) -> io::Result<BTreeSet<PathBuf>> {
@@ -254,7 +254,7 @@ mod tests {
         }
         scan(&mut folder);
         let contents = folder.contents();
-        assert!(contents.objects.values().all(|(path, _)| path.ends_with("a.yml")));
+        assert!(contents.objects.iter().all(|(_, path, _)| path.ends_with("a.yml")));
         assert_eq!(
             contents.problems,
             ["b.yaml: Service default/a: stands in a.yml, too, which counts; remove one of them"]

@@ -18,7 +18,7 @@ pub(crate) enum Object {
 }
 
 /// Which object it is. The name comes first, because it tells most of them apart at once.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Id {
     pub(crate) name: String,
     pub(crate) namespace: String,

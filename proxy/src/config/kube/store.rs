@@ -69,7 +69,7 @@ impl Store {
         contents.problems.extend(troubles);
         for (id, kept) in self.0.values().flat_map(|shelf| &shelf.objects) {
             contents.problems.extend(kept.problems(id));
-            let object = kept.object.iter().map(|object| (id, (Path::new(""), object)));
+            let object = kept.object.iter().map(|object| (id, Path::new(""), object));
             contents.objects.extend(object);
         }
         contents
@@ -159,7 +159,7 @@ mod tests {
     }
 
     fn names(store: &Store) -> Vec<String> {
-        store.contents().objects.keys().map(|id| id.name.clone()).collect()
+        store.contents().objects.iter().map(|(id, ..)| id.name.clone()).collect()
     }
 
     fn listed() -> Store {
