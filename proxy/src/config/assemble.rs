@@ -1,6 +1,5 @@
 //! Puts routes, Services and slices together, and remembers what was good last.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 use gateway_api::httproutes::HttpRoute;
 
 use super::backend::{self, Reach, Services};
-use super::contents::{Contents, file_name, place};
+use super::contents::{ByName, Contents, file_name, place};
 use super::object::{Id, Object};
 use super::route::{Route, translate};
 
@@ -53,7 +52,7 @@ fn same(one: &Arc<HttpRoute>, other: &Arc<HttpRoute>) -> bool {
 
 /// The routes in effect.
 #[derive(Debug, Default)]
-pub(crate) struct Memory(HashMap<Arc<Id>, Kept>);
+pub(crate) struct Memory(ByName<Arc<Id>, Kept>);
 
 #[derive(Debug)]
 struct Kept {

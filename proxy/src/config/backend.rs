@@ -1,20 +1,18 @@
 //! Where a backend of a route can be reached: Services and EndpointSlices.
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use penstock_proxy_core::table::Protocol;
 
-use super::contents::{Contents, file_name, place};
+use super::contents::{ByName, Contents, file_name, place};
 use super::object::{Id, Object};
 use super::route::Backend;
+use super::slice::{Condition, Port, SERVICE_NAME, Slice, protocol};
 
-pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-const H2C: &str = "kubernetes.io/h2c";
 /// Most endpoints of one backend.
 const MAX_ENDPOINTS: usize = 10_000;
 
@@ -50,15 +48,15 @@ pub(crate) fn target_port(port: &ServicePort) -> Option<i32> {
 /// Services and their slices, by the namespace and name of the Service.
 #[derive(Debug, Default)]
 pub(crate) struct Services<'a> {
-    services: HashMap<(&'a str, &'a str), &'a Service>,
-    slices: HashMap<(&'a str, &'a str), Vec<Listed<'a>>>,
+    services: ByName<(&'a str, &'a str), &'a Service>,
+    slices: ByName<(&'a str, &'a str), Vec<Listed<'a>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Listed<'a> {
     file: &'a Path,
     id: &'a Id,
-    slice: &'a EndpointSlice,
+    slice: &'a Slice,
 }
 
 impl<'a> Services<'a> {
@@ -74,7 +72,7 @@ impl<'a> Services<'a> {
                 }
                 Object::Slice(slice) => (slice, id.namespace.as_str()),
             };
-            match label(slice) {
+            match &slice.service {
                 Some(name) => {
                     all.slices.entry((namespace, name)).or_default().push(Listed { file, id, slice });
                 }
@@ -112,14 +110,6 @@ pub(crate) fn reach(
     found.reach()
 }
 
-fn label(slice: &EndpointSlice) -> Option<&str> {
-    slice.metadata.labels.as_ref()?.get(SERVICE_NAME).map(String::as_str)
-}
-
-fn protocol(app_protocol: Option<&str>) -> Protocol {
-    if app_protocol == Some(H2C) { Protocol::H2c } else { Protocol::Http }
-}
-
 #[derive(Debug, Default)]
 struct Found {
     ready: BTreeSet<SocketAddr>,
@@ -129,44 +119,30 @@ struct Found {
 }
 
 impl Found {
-    fn add(
-        &mut self,
-        slice: &EndpointSlice,
-        service: Option<&ServicePort>,
-        port: Option<i32>,
-    ) -> Option<String> {
-        let endpoints = slice.endpoints.as_deref().unwrap_or_default();
-        if endpoints.is_empty() {
+    fn add(&mut self, slice: &Slice, service: Option<&ServicePort>, port: Option<i32>) -> Option<String> {
+        if slice.is_empty() {
             return None;
         }
         let port = match slice_port(slice, service, port) {
             Ok(port) => port,
             Err(problem) => return Some(problem),
         };
-        let Some(number) = port.port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0) else {
+        let Some(number) = port.number.and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0) else {
             return Some("ports: the port is no number from 1 to 65535; write one".into());
         };
         if self.protocol == Protocol::Http {
-            self.protocol = protocol(port.app_protocol.as_deref());
+            self.protocol = port.protocol;
         }
-        let wrong = endpoints.iter().filter_map(|e| self.add_endpoint(e, number)).next();
-        wrong.map(|address| format!("endpoints: {address:?} is no IP address; write one"))
-    }
-
-    fn add_endpoint<'a>(&mut self, endpoint: &'a Endpoint, port: u16) -> Option<&'a str> {
-        let address = endpoint.addresses.first()?;
-        let Ok(ip) = address.parse::<IpAddr>() else { return Some(address) };
-        let conditions = endpoint.conditions.as_ref();
-        let is = |condition: fn(&EndpointConditions) -> Option<bool>| conditions.and_then(condition);
-        let address = SocketAddr::new(ip, port);
-        if is(|c| c.ready).unwrap_or(true) {
-            self.ready.insert(address);
-        } else if !is(|c| c.terminating).unwrap_or(false) {
-            self.down.insert(address);
-        } else if is(|c| c.serving).unwrap_or(false) {
-            self.serving.insert(address);
+        for (ip, condition) in &slice.endpoints {
+            let address = SocketAddr::new(*ip, number);
+            match condition {
+                Condition::Ready => self.ready.insert(address),
+                Condition::Serving => self.serving.insert(address),
+                Condition::Down => self.down.insert(address),
+                Condition::Gone => continue,
+            };
         }
-        None
+        slice.wrong.as_ref().map(|address| format!("endpoints: {address:?} is no IP address; write one"))
     }
 
     fn reach(self) -> Reach {
@@ -179,16 +155,13 @@ impl Found {
 
 /// The port of a slice that a backend means: by the name of the Service's port, the only one, or by number.
 fn slice_port<'a>(
-    slice: &'a EndpointSlice,
+    slice: &'a Slice,
     service: Option<&ServicePort>,
     number: Option<i32>,
-) -> Result<&'a EndpointPort, String> {
-    let ports = slice.ports.as_deref().unwrap_or_default();
-    let named = |port: &&EndpointPort| {
-        let name = service.map(|s| s.name.as_deref().unwrap_or_default());
-        name.is_some_and(|name| name == port.name.as_deref().unwrap_or_default())
-    };
-    let same = |port: &&EndpointPort| port.port.is_some() && port.port == number;
+) -> Result<&'a Port, String> {
+    let ports = &slice.ports;
+    let named = |port: &&Port| service.is_some_and(|s| s.name.as_deref().unwrap_or_default() == &*port.name);
+    let same = |port: &&Port| port.number.is_some() && port.number == number;
     let only = || ports.first().filter(|_| ports.len() == 1);
     let found = ports.iter().find(named).or_else(only).or_else(|| ports.iter().find(same));
     found.ok_or_else(|| {

@@ -1,8 +1,12 @@
 //! Everything that a source of objects holds at a moment.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::object::{Id, Object};
+
+/// By names that whoever configures the proxy has chosen. All of them are hashed at each change.
+pub(crate) type ByName<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// What is to be put into effect.
 #[derive(Debug, Default)]

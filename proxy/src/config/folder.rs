@@ -1,14 +1,14 @@
 //! The folder of files: reads what has changed, keeps what was good last.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::contents::{Contents, file_name};
+use super::contents::{ByName, Contents, file_name};
 use super::object::{Id, Parsed, parse};
 use super::watch::Look;
 
@@ -101,7 +101,7 @@ impl Folder {
     pub(crate) fn contents(&self) -> Contents<'_> {
         let mut contents = Contents::default();
         contents.problems.extend(self.problem.clone());
-        let mut found: HashMap<&Id, &Path> = HashMap::with_capacity(2 * self.files.len());
+        let mut found: ByName<&Id, &Path> = ByName::default();
         for (path, file) in &self.files {
             let name = file_name(path);
             let problems = file.parsed.problems.iter().chain(&file.problem);
@@ -161,9 +161,12 @@ impl File {
         let kept = self.parsed.objects.iter().filter(|(id, _)| parsed.broken.contains(id)).cloned();
         let kept: Vec<_> = kept.collect();
         parsed.objects.extend(kept);
-        let changed = parsed != self.parsed || self.problem.is_some();
-        (self.parsed, self.problem) = (parsed, None);
-        changed
+        let changed = parsed != self.parsed;
+        if changed {
+            // What is the same stays where it is: then nobody has to compare it again.
+            self.parsed = parsed;
+        }
+        self.problem.take().is_some() || changed
     }
 }
 

@@ -1,5 +1,5 @@
 //! From objects to what the data plane does: [`source`] is where they come from, the files of a [`folder`] or a cluster
-//! ([`kube`]); [`object`] parses, [`route`] and [`backend`] translate, [`assemble`] puts together and remembers what was
+//! ([`kube`]); [`object`] parses, [`route`], [`slice`] and [`backend`] translate, [`assemble`] puts together and remembers what was
 //! good last.
 
 pub(crate) mod assemble;
@@ -9,5 +9,6 @@ pub(crate) mod folder;
 pub(crate) mod kube;
 pub(crate) mod object;
 pub(crate) mod route;
+pub(crate) mod slice;
 pub(crate) mod source;
 pub(crate) mod watch;

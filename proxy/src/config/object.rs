@@ -9,11 +9,13 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::slice::Slice;
+
 /// An object that the proxy reads.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Object {
     Route(Arc<HttpRoute>),
-    Slice(Box<EndpointSlice>),
+    Slice(Box<Slice>),
     Service(Box<Service>),
 }
 
@@ -78,7 +80,7 @@ fn add(parsed: &mut Parsed, document: Value) {
             add_typed(parsed, "HTTPRoute", document, |o| Object::Route(Arc::new(o)));
         }
         ("discovery.k8s.io", "EndpointSlice") => {
-            add_typed(parsed, "EndpointSlice", document, |o| Object::Slice(Box::new(o)));
+            add_typed(parsed, "EndpointSlice", document, |o: EndpointSlice| Object::Slice(Box::new(o.into())));
         }
         ("", "Service") => add_typed(parsed, "Service", document, |o| Object::Service(Box::new(o))),
         (_, "HTTPRoute" | "EndpointSlice" | "Service") => parsed.problems.push(format!(

@@ -74,7 +74,7 @@ impl Watched for HttpRoute {
 
 impl Watched for EndpointSlice {
     const KIND: Kind = Kind::Slice;
-    const LABEL: Option<&'static str> = Some(crate::config::backend::SERVICE_NAME);
+    const LABEL: Option<&'static str> = Some(crate::config::slice::SERVICE_NAME);
     const STRICT: bool = false;
 
     fn slim(document: &mut Value) {
@@ -85,7 +85,7 @@ impl Watched for EndpointSlice {
     }
 
     fn object(self) -> Object {
-        Object::Slice(Box::new(self))
+        Object::Slice(Box::new(self.into()))
     }
 }
 

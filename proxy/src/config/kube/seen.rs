@@ -118,6 +118,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::slice::Condition;
 
     fn metadata(name: &str) -> Value {
         json!({
@@ -142,20 +143,19 @@ mod tests {
         let slice = json!({"metadata": metadata("s"), "addressType": "IPv4", "endpoints": [endpoint],
             "ports": [{"port": 80}]});
         let Object::Slice(slice) = found::<EndpointSlice>(slice).object.unwrap() else { unreachable!() };
-        let meta = &slice.metadata;
-        assert_eq!((meta.managed_fields.is_some(), meta.owner_references.is_some()), (false, false));
-        assert_eq!((&meta.resource_version, meta.annotations.as_ref().unwrap().len()), (&None, 1));
-        let labels: Vec<_> = meta.labels.as_ref().unwrap().keys().collect();
-        assert_eq!(labels, ["kubernetes.io/service-name", "penstock.dev/rollout"]);
-        let endpoint = &slice.endpoints.as_ref().unwrap()[0];
+        assert_eq!(slice.service.as_deref(), Some("shop"));
+        let address = "10.0.0.1".parse().unwrap();
         assert_eq!(
-            (endpoint.addresses.as_slice(), &endpoint.node_name),
-            (["10.0.0.1".to_owned()].as_slice(), &None)
+            (slice.endpoints.as_ref(), slice.ports.len()),
+            ([(address, Condition::Ready)].as_slice(), 1)
         );
-        assert!(endpoint.conditions.as_ref().unwrap().ready.unwrap() && endpoint.target_ref.is_none());
         let service = json!({"metadata": metadata("s"), "status": {"loadBalancer": {}},
             "spec": {"clusterIP": "10.0.0.9", "ports": [{"port": 80, "targetPort": 10001}]}});
         let Object::Service(service) = found::<Service>(service).object.unwrap() else { unreachable!() };
+        let meta = service.metadata;
+        assert_eq!((meta.managed_fields.is_some(), meta.owner_references.is_some()), (false, false));
+        assert_eq!((&meta.resource_version, meta.annotations.unwrap().len()), (&None, 1));
+        assert_eq!(meta.labels.unwrap().into_keys().collect::<Vec<_>>(), ["penstock.dev/rollout"]);
         let spec = service.spec.unwrap();
         assert_eq!((spec.cluster_ip, spec.ports.unwrap().len(), service.status), (None, 1, None));
     }

@@ -1,0 +1,91 @@
+//! What of an EndpointSlice counts. Translated once, when it is read: tables are made of all slices far more often.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use penstock_proxy_core::table::Protocol;
+
+/// The label that names the Service of a slice.
+pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+const H2C: &str = "kubernetes.io/h2c";
+
+/// Endpoints of a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slice {
+    /// The Service that it belongs to, if it says so.
+    pub(crate) service: Option<Box<str>>,
+    pub(crate) ports: Box<[Port]>,
+    pub(crate) endpoints: Box<[(IpAddr, Condition)]>,
+    /// The first address that is none.
+    pub(crate) wrong: Option<Box<str>>,
+}
+
+/// A port of all endpoints of a slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Port {
+    /// Empty if it has none.
+    pub(crate) name: Box<str>,
+    pub(crate) number: Option<i32>,
+    pub(crate) protocol: Protocol,
+}
+
+/// What is said of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Ready,
+    /// On its way out, and still serving.
+    Serving,
+    /// On its way out, and serving no more.
+    Gone,
+    /// Neither ready nor on its way out.
+    Down,
+}
+
+impl Slice {
+    /// Whether there is nothing in it. A Service without pods has slices without ports.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.endpoints.is_empty() && self.wrong.is_none()
+    }
+}
+
+impl From<EndpointSlice> for Slice {
+    fn from(slice: EndpointSlice) -> Slice {
+        let labels = slice.metadata.labels.unwrap_or_default();
+        let all = slice.endpoints.unwrap_or_default();
+        let first = |endpoint: &'_ Endpoint| endpoint.addresses.first().cloned();
+        let parsed = |endpoint| Some((first(endpoint)?.parse().ok()?, condition(endpoint)));
+        let wrong = all.iter().filter_map(first).find(|address| address.parse::<IpAddr>().is_err());
+        Slice {
+            service: labels.get(SERVICE_NAME).map(|name| name.as_str().into()),
+            ports: slice.ports.unwrap_or_default().into_iter().map(Port::from).collect(),
+            endpoints: all.iter().filter_map(parsed).collect(),
+            wrong: wrong.map(Into::into),
+        }
+    }
+}
+
+impl From<EndpointPort> for Port {
+    fn from(port: EndpointPort) -> Port {
+        let protocol = protocol(port.app_protocol.as_deref());
+        Port { name: port.name.unwrap_or_default().into(), number: port.port, protocol }
+    }
+}
+
+/// What an `appProtocol` stands for.
+pub(crate) fn protocol(app_protocol: Option<&str>) -> Protocol {
+    if app_protocol == Some(H2C) { Protocol::H2c } else { Protocol::Http }
+}
+
+fn condition(endpoint: &Endpoint) -> Condition {
+    let conditions = endpoint.conditions.as_ref();
+    let is = |condition: fn(&EndpointConditions) -> Option<bool>| conditions.and_then(condition);
+    if is(|c| c.ready).unwrap_or(true) {
+        Condition::Ready
+    } else if !is(|c| c.terminating).unwrap_or(false) {
+        Condition::Down
+    } else if is(|c| c.serving).unwrap_or(false) {
+        Condition::Serving
+    } else {
+        Condition::Gone
+    }
+}
