@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
 const PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(300);
 
 /// Asks until the answer is `Ok`, and gives it back. Errors: none within `deadline`; names `what` and the last
 /// reason why not.
@@ -19,6 +20,7 @@ pub async fn wait_until<T, E: Display>(
 ) -> Result<T> {
     let begun = Instant::now();
     loop {
+        let asked = Instant::now();
         let why = match tokio::time::timeout(deadline, ask()).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(why)) => why.to_string(),
@@ -27,6 +29,7 @@ pub async fn wait_until<T, E: Display>(
         if begun.elapsed() >= deadline {
             bail!("waited {deadline:?} in vain until {what}; at last: {why}");
         }
-        tokio::time::sleep(PAUSE).await;
+        // Who asks at great expense, by a program of its own for instance, is not to keep a core busy.
+        tokio::time::sleep((asked.elapsed() * 2).clamp(PAUSE, LONGEST_PAUSE)).await;
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::jiff::Timestamp;
-use penstock_tests::cluster::pods::{ROUTERS, pods};
+use penstock_tests::cluster::pods::ROUTERS;
 use penstock_tests::cluster::realm::{Controller, Metrics, Realm};
 use penstock_tests::cluster::runner::Kind;
 use penstock_tests::cluster::{Caller, Figures, Scenario, Shop, StandIn, setup};
@@ -158,7 +158,7 @@ async fn idle(shop: &Shop, controller: &Controller, figures: &mut Figures) -> Re
         leases.len(),
         watches.len()
     ));
-    let router = pods(&shop.name, ROUTERS).await?.pop().context("no router")?;
+    let router = shop.pods(ROUTERS).await?.pop().context("no router")?;
     let process = node.process(&shop.name, &router.name).await?;
     figures.say(format!("a router has {:.1} MiB", mib(process.memory()?)));
     Ok(())

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::{Either, select, try_join_all};
+use kube::ResourceExt;
 use penstock_crds::Phase;
 use penstock_tests::cluster::realm::{Controller, Realm};
 use penstock_tests::cluster::release::{Release, steps};
@@ -192,8 +193,8 @@ impl Store {
             shop.kubectl(&["annotate", "--overwrite", "rollout", &self.name, &annotation]).await?;
             // Of two that are found together, the more careful one would hold.
             wait_until(&format!("`{word}` is taken"), PATIENCE, async || {
-                let path = ["get", "rollout", &self.name, "-o", "jsonpath={.metadata.annotations}"];
-                let there = shop.kubectl(&path).await?.contains(&format!("penstock.dev/{word}\""));
+                let rollout = shop.rollouts().get_metadata(&self.name).await?;
+                let there = rollout.annotations().contains_key(&format!("penstock.dev/{word}"));
                 if there { bail!("it is still there") } else { Ok(()) }
             })
             .await?;

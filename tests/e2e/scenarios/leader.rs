@@ -41,7 +41,7 @@ async fn killed(shop: &Shop) -> Result<Figures> {
     let process = node.process(namespace, &leader).await?;
     let killed = Instant::now();
     process.signal(Signal::KILL)?;
-    let by = turns().await?;
+    let by = turns(shop).await?;
     figures.goal("container killed to the next turn", killed.elapsed(), BACK)?;
     anyhow::ensure!(by == leader, "{by} has taken over, {leader} was there again");
     shop.is_stable().await?;
@@ -56,7 +56,7 @@ async fn killed(shop: &Shop) -> Result<Figures> {
     kubectl(&["-n", namespace, "delete", "pod", &leader, "--force", "--grace-period=0", "--wait=false"])
         .await?;
     process.signal(Signal::KILL)?;
-    let by = turns().await?;
+    let by = turns(shop).await?;
     figures.goal("pod killed to the turn of the one that stood by", killed.elapsed(), TAKEN_OVER)?;
     anyhow::ensure!(by != leader, "{leader} was deleted, and leads");
     shop.is_stable().await?;
@@ -75,8 +75,8 @@ async fn leader() -> Result<String> {
 }
 
 /// Waits until one leads and has taken a turn. Returns its name.
-async fn turns() -> Result<String> {
-    let known = pods(CONTROLLER.0, CONTROLLER.1).await?;
+async fn turns(shop: &Shop) -> Result<String> {
+    let known = pods(&shop.place.client, CONTROLLER.0, CONTROLLER.1).await?;
     wait_until("a controller takes a turn", PATIENCE, async || {
         for pod in known.iter().filter(|pod| !pod.address.is_empty()) {
             let Ok(Ok(seen)) = tokio::time::timeout(

@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use penstock_crds::time_of;
 use penstock_tests::cluster::figures::seconds;
-use penstock_tests::cluster::pods::pods;
 use penstock_tests::cluster::release::{ROLLOUT, Release, steps};
 use penstock_tests::cluster::runner::Kind;
 use penstock_tests::cluster::sound::Sound;
@@ -42,7 +41,7 @@ async fn away(shop: &Shop) -> Result<Figures> {
     let node = shop.place.node.as_ref().context("this needs the node")?;
     let splits = Splits::follow(shop.place.client.clone(), &shop.name);
     let caller = shop.serves(&release("v1")).await?;
-    let stable = pods(&shop.name, "app=checkout").await?;
+    let stable = shop.pods("app=checkout").await?;
     ensure!(stable.len() == 3, "{stable:?}");
     let first = node.process(&shop.name, &stable[0].name).await?;
     shop.apply(&release("v2")).await?;

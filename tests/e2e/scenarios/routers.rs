@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use penstock_tests::cluster::pods::{ROUTERS, Seen, pods};
+use penstock_tests::cluster::pods::{ROUTERS, Seen};
 use penstock_tests::cluster::release::{ROLLOUT, Release, steps, steps_that_wait};
 use penstock_tests::cluster::runner::Kind;
 use penstock_tests::cluster::sound::Sound;
@@ -45,7 +45,7 @@ fn apart(record: &Record, gaps: &[Gap]) -> (Vec<Exchange>, Record) {
 }
 
 async fn routers(shop: &Shop) -> Result<Vec<Seen>> {
-    pods(&shop.name, ROUTERS).await
+    shop.pods(ROUTERS).await
 }
 
 /// Waits until two routers are ready, both of them other ones or after a restart. Returns when that was.
@@ -181,13 +181,13 @@ async fn evicted(shop: &Shop) -> Result<Figures> {
     let canary = format!("penstock.dev/revision={}", shop.canary()?);
     for _ in 0..2 {
         // The one before may still be on its way out.
-        let there = pods(&shop.name, &canary).await?;
+        let there = shop.pods(&canary).await?;
         let [pod] = &there.iter().filter(|pod| pod.ready).collect::<Vec<_>>()[..] else {
             bail!("one pod is enough for 20 %: {there:?}")
         };
         evict(shop, &pod.name).await?;
         wait_until("another one takes its place", PATIENCE, async || {
-            let there = pods(&shop.name, &canary).await?;
+            let there = shop.pods(&canary).await?;
             let again = there.iter().any(|other| other.name != pod.name && other.ready);
             if again { Ok(()) } else { bail!("{there:?}") }
         })
@@ -232,7 +232,7 @@ async fn endpoints(shop: &Shop) -> Result<Figures> {
     };
     let splits = Splits::follow(shop.place.client.clone(), &shop.name);
     let caller = shop.serves(&release("v1")).await?;
-    let stable = pods(&shop.name, "app=checkout").await?;
+    let stable = shop.pods("app=checkout").await?;
     ensure!(stable.len() == 3, "{stable:?}");
     shop.apply(&release("v2")).await?;
     shop.is_at(20).await?;
@@ -241,7 +241,7 @@ async fn endpoints(shop: &Shop) -> Result<Figures> {
     process.signal(Signal::KILL)?;
     let under_way = Gap { to: now(), ..under_way };
     wait_until("its container is started again", PATIENCE, async || {
-        let there = pods(&shop.name, "app=checkout").await?;
+        let there = shop.pods("app=checkout").await?;
         let again = there.iter().any(|pod| pod.name == stable[0].name && pod.ready && pod.restarts > 0);
         if again { Ok(()) } else { bail!("{there:?}") }
     })
@@ -249,7 +249,7 @@ async fn endpoints(shop: &Shop) -> Result<Figures> {
     node.cut(&[&stable[1].address]).await?;
     let from = now();
     let out = wait_until("the pod that is cut off is not ready", PATIENCE, async || {
-        let there = pods(&shop.name, "app=checkout").await?;
+        let there = shop.pods("app=checkout").await?;
         if there.iter().any(|pod| pod.name == stable[1].name && pod.ready) {
             bail!("it is")
         } else {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use penstock_crds::time_of;
-use penstock_tests::cluster::pods::pods;
 use penstock_tests::cluster::release::{ROLLOUT, Release, steps};
 use penstock_tests::cluster::runner::Kind;
 use penstock_tests::cluster::sound::Sound;
@@ -44,7 +43,7 @@ async fn faults(shop: &Shop) -> Result<Figures> {
     shop.is_at(20).await?;
     match &shop.place.node {
         Some(node) => {
-            let pod = pods(&shop.name, "app=prometheus").await?.pop().context("no Prometheus")?;
+            let pod = shop.pods("app=prometheus").await?.pop().context("no Prometheus")?;
             let process = node.process(&shop.name, &pod.name).await?;
             process.signal(Signal::STOP)?;
             let why = held(shop, 20).await;

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use kube::api::DeleteParams;
 
 use super::evidence;
 use super::figures::{Figures, seconds};
-use super::kubectl::kubectl;
 use super::place::Place;
 use super::setup;
 use super::shop::Shop;
@@ -216,7 +218,8 @@ async fn played(place: &Place, scenario: Scenario) -> Result<Figures, Failed> {
         evidence::keep_all(&shop, &since).await;
     }
     if !place.keep {
-        kubectl(&["delete", "namespace", &shop.name, "--wait=false"]).await?;
+        let namespaces: Api<Namespace> = Api::all(place.client.clone());
+        namespaces.delete(&shop.name, &DeleteParams::default()).await.context("close the shop")?;
     }
     let (decisions, folder) = (evidence::decisions(&shop), shop.folder.display().to_string());
     told.map_err(|why| Failed { why, evidence: format!("see {folder}; decisions:\n{decisions}   : ") })

@@ -4,13 +4,17 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use anyhow::{Context, Result};
-use penstock_crds::{Phase, RolloutStatus};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use kube::api::PostParams;
+use penstock_crds::{Phase, Rollout, RolloutStatus};
 use serde_json::{Value, json};
 
 use super::caller::Caller;
 use super::journal::{Journal, Seen};
 use super::kubectl::{self, kubectl};
 use super::place::Place;
+use super::pods;
 use super::release::{ROLLOUT, Release};
 use crate::PATIENCE;
 use crate::traffic::{Record, now};
@@ -49,11 +53,22 @@ impl Shop {
         let folder = place.logs.join(slug);
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let labels = json!({"pod-security.kubernetes.io/enforce": "restricted", "penstock-e2e": "scenario"});
-        let namespace =
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
-        kubectl::feed(&["create", "-f", "-"], &namespace).await?;
+        let namespace: Namespace =
+            serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}}))?;
+        let namespaces: Api<Namespace> = Api::all(place.client.clone());
+        namespaces.create(&PostParams::default(), &namespace).await?;
         let journal = Journal::follow(place.client.clone(), &name, ROLLOUT);
         Ok(Shop { place: place.clone(), name, journal, folder, applied: AtomicI64::new(0) })
+    }
+
+    /// The Rollouts of the namespace.
+    pub fn rollouts(&self) -> Api<Rollout> {
+        Api::namespaced(self.place.client.clone(), &self.name)
+    }
+
+    /// Its pods with these labels, by their names.
+    pub async fn pods(&self, labels: &str) -> Result<Vec<pods::Seen>> {
+        pods::pods(&self.place.client, &self.name, labels).await
     }
 
     /// Runs `kubectl` in the namespace.
@@ -78,9 +93,8 @@ impl Shop {
     /// Takes note of a new spec: from here on, only what answers it is waited for.
     pub async fn noted(&self, begun: u64) -> Result<Done> {
         let ended = now();
-        let generation =
-            self.kubectl(&["get", "rollout", ROLLOUT, "-o", "jsonpath={.metadata.generation}"]).await?;
-        self.applied.store(generation.trim().parse().context("the Rollout's generation")?, Relaxed);
+        let there = self.rollouts().get_metadata(ROLLOUT).await?;
+        self.applied.store(there.metadata.generation.context("the Rollout's generation")?, Relaxed);
         Ok(Done { begun, ended })
     }
 
