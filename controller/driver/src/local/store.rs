@@ -84,16 +84,25 @@ impl Store {
     /// Errors: [`StoreError::Damaged`] when neither its file nor the version before can be understood.
     pub fn load(&self, key: &Key) -> Result<Option<Saved>, StoreError> {
         let path = self.path(key);
-        let reason = match read(&path)? {
-            Read::Good(object, version) => return Ok(Some(Saved { object, version, warning: None })),
-            Read::Absent => "it is not there".to_owned(),
-            Read::Damaged(reason) => reason,
-        };
         let backup = backup(&path);
-        match read(&backup)? {
-            Read::Good(object, before) => Ok(Some(stand_in(&path, &reason, object, before))),
-            Read::Absent if !path.exists() => Ok(None),
-            Read::Absent | Read::Damaged(_) => Err(StoreError::Damaged { path, backup, reason }),
+        loop {
+            let reason = match read(&path)? {
+                Read::Good(object, version) => return Ok(Some(Saved { object, version, warning: None })),
+                Read::Absent => None,
+                Read::Damaged(reason) => Some(reason),
+            };
+            let before = read(&backup)?;
+            if reason.is_none() && path.exists() {
+                // It was saved for the first time in between.
+                continue;
+            }
+            let was_there = reason.is_some();
+            let reason = reason.unwrap_or_else(|| "it is not there".to_owned());
+            return match before {
+                Read::Good(object, before) => Ok(Some(stand_in(&path, &reason, object, before))),
+                Read::Absent if !was_there => Ok(None),
+                Read::Absent | Read::Damaged(_) => Err(StoreError::Damaged { path, backup, reason }),
+            };
         }
     }
 
@@ -238,6 +247,25 @@ mod tests {
             }
         });
         assert_eq!(store.load(&key).unwrap().unwrap().version, Version(wins.into_inner()));
+    }
+
+    #[test]
+    fn who_looks_while_it_is_saved_for_the_first_time_sees_all_or_nothing() {
+        let (_dir, store, _) = store();
+        for number in 0..200 {
+            let key = Key::new("shop", &format!("app-{number}")).unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let first = store.save(&key, step(1), Version(0)).unwrap();
+                    store.save(&key, step(2), first).unwrap();
+                });
+                for _ in 0..3 {
+                    scope.spawn(|| {
+                        while store.load(&key).unwrap().map(|s| assert_eq!(s.warning, None)).is_none() {}
+                    });
+                }
+            });
+        }
     }
 
     #[test]
