@@ -17,9 +17,10 @@ use serde::de::DeserializeOwned;
 use super::call::{CallError, Kind};
 use super::metrics::Metrics;
 
-/// A watch that is broken is tried again sooner than this: one that has not failed for so long is up to date. It tells
-/// nothing of that itself until an object changes.
-const OVER: Duration = Duration::from_secs(20);
+/// A watch that is refused again is so sooner than this after it was tried again.
+const ANSWER: Duration = Duration::from_secs(3);
+/// The same where nobody answers.
+const SILENCE: Duration = Duration::from_secs(12);
 /// Objects that are listed at once: of them all is held that the server tells, before most of it is left away.
 const PAGE: u32 = 100;
 /// Between two ends of a watch that are none of its failures.
@@ -27,7 +28,13 @@ const RARE: Duration = Duration::from_secs(10);
 
 /// What keeps watches from being up to date, by the kind of objects.
 #[derive(Default)]
-pub(super) struct Outages(Mutex<BTreeMap<&'static str, (Instant, CallError)>>);
+pub(super) struct Outages(Mutex<BTreeMap<&'static str, Outage>>);
+
+struct Outage {
+    error: CallError,
+    /// A watch that has not failed again by then is up to date. It tells nothing of that itself until an object changes.
+    until: Instant,
+}
 
 impl Outages {
     /// What is wrong with the watch of a kind.
@@ -38,11 +45,11 @@ impl Outages {
     /// All that is wrong.
     pub(super) fn all(&self) -> BTreeMap<&'static str, CallError> {
         let mut outages = self.lock();
-        outages.retain(|_, (at, _)| at.elapsed() < OVER);
-        outages.iter().map(|(resource, (_, error))| (*resource, error.clone())).collect()
+        outages.retain(|_, outage| Instant::now() < outage.until);
+        outages.iter().map(|(resource, outage)| (*resource, outage.error.clone())).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, (Instant, CallError)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Outage>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,11 +73,12 @@ pub(super) async fn follow<K>(
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let Subject { api, config, resource } = subject;
-    let mut outdated = Outdated::default();
+    let (mut outdated, mut failures) = (Outdated::default(), 0_u32);
     let stream =
         watcher(api, config.page_size(PAGE)).map(|event| outdated.pass(event)).backoff(Pace::default());
     let mut stream = std::pin::pin!(stream);
     while let Some(event) = stream.next().await {
+        failures = if event.is_err() { failures.saturating_add(1) } else { 0 };
         match event {
             Ok(None) => {}
             Ok(Some(event)) => {
@@ -82,9 +90,10 @@ pub(super) async fn follow<K>(
             }
             Err(error) => {
                 metrics.watch_failed(resource);
+                let until = Instant::now() + heard_by(failures, is_answer(&error));
                 let error = words(error);
-                let before = outages.lock().insert(resource, (Instant::now(), error.clone()));
-                if before.is_none_or(|(_, before)| before.kind != error.kind) {
+                let before = outages.lock().insert(resource, Outage { error: error.clone(), until });
+                if before.is_none_or(|before| before.error.kind != error.kind) {
                     tracing::warn!(resource, error = error.why, "can't be watched; it is tried again");
                 }
             }
@@ -112,6 +121,21 @@ impl Outdated {
     }
 }
 
+/// How long after so many failures in a row one more is heard of at the latest.
+fn heard_by(failures: u32, answered: bool) -> Duration {
+    Pace::pause(failures.saturating_sub(1)) * 3 / 2 + if answered { ANSWER } else { SILENCE }
+}
+
+/// Whether the API server has said so itself.
+fn is_answer(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => matches!(error, kube::Error::Api(_)),
+        watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => true,
+    }
+}
+
 fn words(error: watcher::Error) -> CallError {
     match error {
         watcher::Error::InitialListFailed(error)
@@ -130,13 +154,20 @@ struct Pace {
     attempts: u32,
 }
 
+impl Pace {
+    /// The least after so many attempts.
+    fn pause(attempts: u32) -> Duration {
+        Duration::from_millis(100_u64.saturating_mul(1 << attempts.min(6)).min(5_000))
+    }
+}
+
 impl Iterator for Pace {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let millis = 100_u64.saturating_mul(1 << self.attempts.min(6)).min(5_000);
+        let pause = Pace::pause(self.attempts);
         self.attempts = self.attempts.saturating_add(1);
-        Some(Duration::from_millis(millis + fastrand::u64(0..=millis / 2)))
+        Some(pause + pause.mul_f64(fastrand::f64() / 2.0))
     }
 }
 
@@ -149,6 +180,18 @@ impl Backoff for Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_outage_lasts_until_the_next_attempt_would_have_failed() {
+        let mut pace = Pace::default();
+        for failures in 1..40 {
+            let pause = pace.next().unwrap();
+            assert!(heard_by(failures, true) >= pause + ANSWER, "after {failures}");
+            assert!(heard_by(failures, false) >= pause + SILENCE, "after {failures}");
+        }
+        // As when the API server serves a kind since a moment: it says "later" once, and the next watch stands.
+        assert!(heard_by(1, true) < Duration::from_secs(4));
+    }
 
     #[test]
     fn what_is_outdated_is_listed_again_at_once_but_not_for_ever() {
