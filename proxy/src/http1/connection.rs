@@ -228,17 +228,16 @@ impl Hearing {
             if let Some(heard) = self.look(connection) {
                 return Poll::Ready(heard);
             }
-            let at_rest = connection.client.inlet.is_empty();
-            if let Some(over) = self.is_over(connection, at_rest) {
-                return Poll::Ready(Err(over));
-            }
             if !connection.client.inlet.has_room() {
                 connection.client.inlet.grow();
             }
             match connection.client.poll_fill(cx, false) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Heard::Nothing)),
                 Poll::Ready(Ok(_)) => {}
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    let over = self.is_over(connection, connection.client.inlet.is_empty());
+                    return over.map_or(Poll::Pending, |over| Poll::Ready(Err(over)));
+                }
             }
         }
     }
@@ -259,10 +258,11 @@ impl Hearing {
         }
     }
 
-    /// Whether not to wait any longer.
+    /// Whether not to wait any longer. A request that has come and that this thread has not been told of is waited for.
     fn is_over(&mut self, connection: &Connection, at_rest: bool) -> Option<Heard> {
+        let is_idle = || at_rest && connection.client.is_quiet();
         if connection.seat.is_stopping() {
-            if at_rest && connection.served {
+            if connection.served && is_idle() {
                 return Some(Heard::Nothing);
             }
             if self.stop_at == NEVER {
@@ -271,6 +271,10 @@ impl Hearing {
             }
         }
         let over = connection.alarm.has_rung() && connection.alarm.is_over(connection.worker.now());
-        over.then_some(if at_rest { Heard::Nothing } else { Heard::Slow })
+        match (over, at_rest) {
+            (true, true) => is_idle().then_some(Heard::Nothing),
+            (true, false) => Some(Heard::Slow),
+            (false, _) => None,
+        }
     }
 }

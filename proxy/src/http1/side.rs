@@ -1,9 +1,11 @@
 //! One side of an exchange: a socket and what has been read from it.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::http1::buffer::{Buffers, Inlet};
@@ -29,6 +31,11 @@ impl Side {
         Poll::Ready(Ok(read))
     }
 
+    /// Whether nothing has come that is not read yet, its end included, as far as the kernel knows.
+    pub(crate) fn is_quiet(&self) -> bool {
+        would_block(SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]))
+    }
+
     /// Whether it begins as HTTP/2 does: no method of HTTP/1 begins as its preface does.
     pub(crate) fn speaks_http2(&self) -> bool {
         self.inlet.bytes().starts_with(b"PRI ")
@@ -38,4 +45,9 @@ impl Side {
     pub(crate) fn reset(&self) {
         self.stream.set_zero_linger().ok();
     }
+}
+
+/// Whether there was nothing to read.
+pub(crate) fn would_block(read: io::Result<usize>) -> bool {
+    read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use penstock_proxy_core::quick::Quick;
 use socket2::SockRef;
 
 use crate::http1::buffer::Buffers;
-use crate::http1::side::Side;
+use crate::http1::side::{Side, would_block};
 use crate::reach;
 
 /// Most kept connections to one endpoint.
@@ -57,15 +56,6 @@ impl Upstream {
     fn seems_alive(&self) -> bool {
         would_block(self.side.stream.try_read(&mut [0]))
     }
-
-    /// The same, as far as the kernel knows.
-    fn is_alive(&self) -> bool {
-        would_block(SockRef::from(&self.side.stream).peek(&mut [MaybeUninit::uninit()]))
-    }
-}
-
-fn would_block(read: io::Result<usize>) -> bool {
-    read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// The connections that are kept.
@@ -85,7 +75,7 @@ impl Kept {
         let mut all = self.0.borrow_mut();
         let idle = all.get_mut(&address)?;
         while let Some(Idle { upstream, .. }) = idle.pop() {
-            if upstream.seems_alive() && (!surely || upstream.is_alive()) {
+            if upstream.seems_alive() && (!surely || upstream.side.is_quiet()) {
                 return Some(upstream);
             }
         }

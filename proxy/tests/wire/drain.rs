@@ -173,3 +173,22 @@ fn no_accepted_connection_is_dropped_by_a_drain() {
     assert!(shop.proxy.wait_exit().success());
     assert!(clients.into_iter().map(|c| c.join().unwrap()).sum::<u64>() >= 200);
 }
+
+/// A busy machine: when the proxy gets to it, both its end and requests on idle connections are there.
+#[test]
+fn what_was_sent_before_the_end_is_answered() {
+    let mut shop = Shop::open(Split::new(1, 100, 0));
+    let mut clients: Vec<_> = (0..100).map(|_| shop.client()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nhost: shop\r\n\r\n");
+        assert_eq!(client.try_read(false).map(|r| r.status()), Some(200));
+    }
+    shop.proxy.signal("STOP");
+    clients.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nhost: shop\r\n\r\n"));
+    shop.proxy.signal("TERM");
+    shop.proxy.signal("CONT");
+    let answered =
+        clients.iter_mut().filter_map(|client| client.try_read(false)).filter(|r| r.status() == 200);
+    assert_eq!(answered.count(), 100);
+    assert!(shop.proxy.wait_exit().success());
+}
