@@ -207,10 +207,13 @@ async fn with_both_state_files_cut_pods_and_split_go_on_and_the_way_out_is_told(
     ships(world).await;
 }
 
+/// As editors do: what is half written would be put right at once, and the rest of it lost.
 fn edit_route(folder: &Folder, edit: impl Fn(&mut Value)) {
     let mut route: Value = serde_json::from_slice(&fs::read(folder.own(ROUTE)).unwrap()).unwrap();
     edit(&mut route);
-    fs::write(folder.own(ROUTE), serde_json::to_vec(&route).unwrap()).unwrap();
+    let draft = folder.own(ROUTE).with_extension("draft");
+    fs::write(&draft, serde_json::to_vec(&route).unwrap()).unwrap();
+    fs::rename(draft, folder.own(ROUTE)).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
