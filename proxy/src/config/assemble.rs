@@ -91,7 +91,8 @@ impl Memory {
     /// All routes in the order of files. One that has vanished keeps its place: its file may be about to come back.
     fn in_order(&self, contents: &Contents<'_>) -> Vec<(&Arc<Id>, &Kept)> {
         let mut all = Vec::with_capacity(self.0.len());
-        all.extend(contents.objects.iter().filter_map(|(id, ..)| self.0.get_key_value(*id)));
+        let routes = contents.objects.iter().filter(|(.., object)| matches!(object, Object::Route(_)));
+        all.extend(routes.filter_map(|(id, ..)| self.0.get_key_value(*id)));
         if all.len() < self.0.len() {
             for (id, kept) in &self.0 {
                 if !kept.there {

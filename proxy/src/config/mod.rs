@@ -1,6 +1,6 @@
 //! From objects to what the data plane does: [`source`] is where they come from, the files of a [`folder`] or a cluster
-//! ([`kube`]); [`object`] parses, [`route`], [`slice`] and [`backend`] translate, [`assemble`] puts together and remembers what was
-//! good last.
+//! ([`kube`]); [`object`] parses, [`route`], [`slice`] and [`backend`] translate, [`assemble`] puts together and
+//! remembers what was good last.
 
 pub(crate) mod assemble;
 pub(crate) mod backend;

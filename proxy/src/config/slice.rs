@@ -51,15 +51,19 @@ impl Slice {
 impl From<EndpointSlice> for Slice {
     fn from(slice: EndpointSlice) -> Slice {
         let labels = slice.metadata.labels.unwrap_or_default();
-        let all = slice.endpoints.unwrap_or_default();
-        let first = |endpoint: &'_ Endpoint| endpoint.addresses.first().cloned();
-        let parsed = |endpoint| Some((first(endpoint)?.parse().ok()?, condition(endpoint)));
-        let wrong = all.iter().filter_map(first).find(|address| address.parse::<IpAddr>().is_err());
+        let (mut endpoints, mut wrong) = (Vec::new(), None);
+        for endpoint in slice.endpoints.iter().flatten() {
+            let Some(address) = endpoint.addresses.first() else { continue };
+            match address.parse() {
+                Ok(ip) => endpoints.push((ip, condition(endpoint))),
+                Err(_) => drop(wrong.get_or_insert_with(|| address.as_str().into())),
+            }
+        }
         Slice {
             service: labels.get(SERVICE_NAME).map(|name| name.as_str().into()),
             ports: slice.ports.unwrap_or_default().into_iter().map(Port::from).collect(),
-            endpoints: all.iter().filter_map(parsed).collect(),
-            wrong: wrong.map(Into::into),
+            endpoints: endpoints.into(),
+            wrong,
         }
     }
 }

@@ -235,8 +235,7 @@ impl Hearing {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Heard::Nothing)),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending => {
-                    let over = self.is_over(connection, connection.client.inlet.is_empty());
-                    return over.map_or(Poll::Pending, |over| Poll::Ready(Err(over)));
+                    return self.end(connection).map_or(Poll::Pending, |end| Poll::Ready(Err(end)));
                 }
             }
         }
@@ -258,8 +257,10 @@ impl Hearing {
         }
     }
 
-    /// Whether not to wait any longer. A request that has come and that this thread has not been told of is waited for.
-    fn is_over(&mut self, connection: &Connection, at_rest: bool) -> Option<Heard> {
+    /// What it ends with if there is nothing to wait for any longer. A request that has come and that this thread has not
+    /// been told of is waited for.
+    fn end(&mut self, connection: &Connection) -> Option<Heard> {
+        let at_rest = connection.client.inlet.is_empty();
         let is_idle = || at_rest && connection.client.is_quiet();
         if connection.seat.is_stopping() {
             if connection.served && is_idle() {
@@ -271,10 +272,10 @@ impl Hearing {
             }
         }
         let over = connection.alarm.has_rung() && connection.alarm.is_over(connection.worker.now());
-        match (over, at_rest) {
-            (true, true) => is_idle().then_some(Heard::Nothing),
-            (true, false) => Some(Heard::Slow),
-            (false, _) => None,
+        match over {
+            true if !at_rest => Some(Heard::Slow),
+            true if is_idle() => Some(Heard::Nothing),
+            _ => None,
         }
     }
 }
