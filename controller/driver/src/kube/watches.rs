@@ -78,10 +78,10 @@ pub(super) async fn follow<K>(
         watcher(api, config.page_size(PAGE)).map(|event| outdated.pass(event)).backoff(Pace::default());
     let mut stream = std::pin::pin!(stream);
     while let Some(event) = stream.next().await {
-        failures = if event.is_err() { failures.saturating_add(1) } else { 0 };
         match event {
-            Ok(None) => {}
+            Ok(None) => failures = 0,
             Ok(Some(event)) => {
+                failures = 0;
                 // A list that begins shows nothing yet: the server may still refuse the rest.
                 if !matches!(event, Event::Init) && outages.lock().remove(resource).is_some() {
                     tracing::info!(resource, "is watched again");
@@ -91,6 +91,7 @@ pub(super) async fn follow<K>(
             Err(error) => {
                 metrics.watch_failed(resource);
                 let until = Instant::now() + heard_by(failures, is_answer(&error));
+                failures = failures.saturating_add(1);
                 let error = words(error);
                 let before = outages.lock().insert(resource, Outage { error: error.clone(), until });
                 if before.is_none_or(|before| before.error.kind != error.kind) {
@@ -121,9 +122,9 @@ impl Outdated {
     }
 }
 
-/// How long after so many failures in a row one more is heard of at the latest.
+/// How long after a failure the next one is heard of at the latest, if there were so many in a row before it.
 fn heard_by(failures: u32, answered: bool) -> Duration {
-    Pace::pause(failures.saturating_sub(1)) * 3 / 2 + if answered { ANSWER } else { SILENCE }
+    Pace::longest(failures) + if answered { ANSWER } else { SILENCE }
 }
 
 /// Whether the API server has said so itself.
@@ -156,8 +157,13 @@ struct Pace {
 
 impl Pace {
     /// The least after so many attempts.
-    fn pause(attempts: u32) -> Duration {
+    fn least(attempts: u32) -> Duration {
         Duration::from_millis(100_u64.saturating_mul(1 << attempts.min(6)).min(5_000))
+    }
+
+    /// The longest after so many attempts.
+    fn longest(attempts: u32) -> Duration {
+        Pace::least(attempts) * 3 / 2
     }
 }
 
@@ -165,9 +171,9 @@ impl Iterator for Pace {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let pause = Pace::pause(self.attempts);
+        let (least, longest) = (Pace::least(self.attempts), Pace::longest(self.attempts));
         self.attempts = self.attempts.saturating_add(1);
-        Some(pause + pause.mul_f64(fastrand::f64() / 2.0))
+        Some(least + (longest - least).mul_f64(fastrand::f64()))
     }
 }
 
@@ -184,13 +190,13 @@ mod tests {
     #[test]
     fn an_outage_lasts_until_the_next_attempt_would_have_failed() {
         let mut pace = Pace::default();
-        for failures in 1..40 {
+        for failures in 0..40 {
             let pause = pace.next().unwrap();
             assert!(heard_by(failures, true) >= pause + ANSWER, "after {failures}");
             assert!(heard_by(failures, false) >= pause + SILENCE, "after {failures}");
         }
         // As when the API server serves a kind since a moment: it says "later" once, and the next watch stands.
-        assert!(heard_by(1, true) < Duration::from_secs(4));
+        assert!(heard_by(0, true) < Duration::from_secs(4));
     }
 
     #[test]

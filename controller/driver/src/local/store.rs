@@ -86,21 +86,21 @@ impl Store {
         let path = self.path(key);
         let backup = backup(&path);
         loop {
-            let reason = match read(&path)? {
+            let damage = match read(&path)? {
                 Read::Good(object, version) => return Ok(Some(Saved { object, version, warning: None })),
-                Read::Absent => None,
                 Read::Damaged(reason) => Some(reason),
+                Read::Absent => None,
             };
             let before = read(&backup)?;
-            if reason.is_none() && path.exists() {
+            let reason = match damage {
+                Some(reason) => reason,
                 // It was saved for the first time in between.
-                continue;
-            }
-            let was_there = reason.is_some();
-            let reason = reason.unwrap_or_else(|| "it is not there".to_owned());
+                None if path.exists() => continue,
+                None if matches!(before, Read::Absent) => return Ok(None),
+                None => "it is not there".to_owned(),
+            };
             return match before {
                 Read::Good(object, before) => Ok(Some(stand_in(&path, &reason, object, before))),
-                Read::Absent if !was_there => Ok(None),
                 Read::Absent | Read::Damaged(_) => Err(StoreError::Damaged { path, backup, reason }),
             };
         }
