@@ -145,10 +145,9 @@ async fn deleted(shop: &Shop) -> Result<Figures> {
         let before = caller.record().await?.0.len();
         caller.until("both versions answer", before, |r| r.of("v1") > 100 && r.of("v2") > 20).await?;
     }
-    // The pod refuses connections before its endpoint is gone: nobody fails, but it counts against the canary.
     let took = comes_back(shop, "replicaset", &canary).await?;
     let before = caller.record().await?.0.len();
-    // What its pod has refused meanwhile is none of its faults.
+    // What its pod refused before its endpoint was gone is none of its faults.
     let settled = |s: &RolloutStatus| {
         let ready = s.revisions.iter().all(|r| r.ready == r.scale && r.scale > 0);
         s.phase == Phase::Paused && ready

@@ -6,9 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
-use k8s_openapi::api::core::v1::Namespace;
-use kube::Api;
-use kube::api::DeleteParams;
 
 use super::evidence;
 use super::figures::{Figures, seconds};
@@ -218,8 +215,7 @@ async fn played(place: &Place, scenario: Scenario) -> Result<Figures, Failed> {
         evidence::keep_all(&shop, &since).await;
     }
     if !place.keep {
-        let namespaces: Api<Namespace> = Api::all(place.client.clone());
-        namespaces.delete(&shop.name, &DeleteParams::default()).await.context("close the shop")?;
+        shop.close().await?;
     }
     let (decisions, folder) = (evidence::decisions(&shop), shop.folder.display().to_string());
     told.map_err(|why| Failed { why, evidence: format!("see {folder}; decisions:\n{decisions}   : ") })

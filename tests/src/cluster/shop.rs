@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams};
 use penstock_crds::{Phase, Rollout, RolloutStatus};
 use serde_json::{Value, json};
 
@@ -55,10 +55,18 @@ impl Shop {
         let labels = json!({"pod-security.kubernetes.io/enforce": "restricted", "penstock-e2e": "scenario"});
         let namespace: Namespace =
             serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}}))?;
-        let namespaces: Api<Namespace> = Api::all(place.client.clone());
-        namespaces.create(&PostParams::default(), &namespace).await?;
+        namespaces(place).create(&PostParams::default(), &namespace).await?;
         let journal = Journal::follow(place.client.clone(), &name, ROLLOUT);
         Ok(Shop { place: place.clone(), name, journal, folder, applied: AtomicI64::new(0) })
+    }
+
+    /// Has the namespace deleted, and does not wait for it.
+    pub async fn close(&self) -> Result<()> {
+        namespaces(&self.place)
+            .delete(&self.name, &DeleteParams::default())
+            .await
+            .context("close the shop")?;
+        Ok(())
     }
 
     /// The Rollouts of the namespace.
@@ -200,4 +208,8 @@ impl Shop {
         anyhow::ensure!(record.failed() == 0, "{}\n{}", record.summary(), record.failures());
         Ok(record)
     }
+}
+
+fn namespaces(place: &Place) -> Api<Namespace> {
+    Api::all(place.client.clone())
 }
