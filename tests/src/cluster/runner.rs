@@ -51,9 +51,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether it waits most of the time, with a cluster for itself. What computes may go on beside it.
-    fn is_alone(self) -> bool {
-        matches!(self, Kind::Alone | Kind::Node)
+    /// Which of the parts it belongs to that `PENSTOCK_E2E_PART` names.
+    fn part(self) -> &'static str {
+        match self {
+            Kind::Beside | Kind::Seen | Kind::Apart => "busy",
+            Kind::Alone | Kind::Node => "alone",
+            Kind::Machine => "crowd",
+        }
     }
 }
 
@@ -101,17 +105,14 @@ pub struct Total {
 }
 
 /// Runs those whose name contains what `ONLY` says; `|` stands between alternatives. `PENSTOCK_E2E_PART`: no others than
-/// those that wait most of the time, with a cluster for themselves (`alone`), or those that compute (`busy`).
+/// those of that part.
 pub async fn run(place: &Place, scenarios: &[Scenario]) -> Result<Total> {
     let only = std::env::var("ONLY").unwrap_or_default().to_lowercase();
     let beside = std::env::var("PARALLEL").ok().and_then(|number| number.parse().ok()).unwrap_or(BESIDE);
     let named = |s: &&Scenario| only.split('|').any(|words| s.name.to_lowercase().contains(words));
-    let part = std::env::var("PENSTOCK_E2E_PART").unwrap_or_default();
-    let wanted = scenarios.iter().filter(named).filter(|scenario| match part.as_str() {
-        "alone" => scenario.kind.is_alone(),
-        "busy" => !scenario.kind.is_alone(),
-        _ => true,
-    });
+    let part = std::env::var("PENSTOCK_E2E_PART").ok().filter(|part| !part.is_empty());
+    let of_part = |s: &&Scenario| part.as_deref().is_none_or(|part| s.kind.part() == part);
+    let wanted = scenarios.iter().filter(named).filter(of_part);
     let (together, others): (Vec<&Scenario>, Vec<&Scenario>) =
         wanted.partition(|scenario| matches!(scenario.kind, Kind::Beside | Kind::Seen));
     let (apart, alone): (Vec<&Scenario>, Vec<&Scenario>) =
