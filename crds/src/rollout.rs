@@ -40,6 +40,8 @@ pub use strategy::*;
     doc = "Releases each new pod template step by step, judges it, and goes back when it is worse.",
     validation = Rule::new("size(self.metadata.name) <= 52")
         .message("a Rollout's name has at most 52 characters: its Services add a revision to it"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("a Rollout's name is made of a-z, 0-9 and -, begins with a letter and does not end with -: its Services are named after it"),
     validation = Rule::new("!has(self.spec.minReadySeconds) || !has(self.spec.progressDeadlineSeconds) || self.spec.minReadySeconds < self.spec.progressDeadlineSeconds")
         .message("minReadySeconds must be less than progressDeadlineSeconds: no pod would count in time")
         .field_path(".spec.minReadySeconds"),

@@ -87,6 +87,8 @@ fn table() -> Vec<(&'static str, (String, Value))> {
         ("no name", ("/metadata/name".into(), json!(null))),
         ("a name that is too long", ("/metadata/name".into(), json!("a".repeat(53)))),
         ("a name with a dot", ("/metadata/name".into(), json!("check.out"))),
+        ("a name that begins with a digit", ("/metadata/name".into(), json!("1shop"))),
+        ("a namespace with a dot", ("/metadata/namespace".into(), json!("our.shop"))),
         ("a misspelt field of the metadata", ("/metadata/anotations".into(), json!({}))),
         // Steps.
         ("a weight of 140", steps(json!([{"setWeight": 140}]))),
@@ -336,6 +338,11 @@ fn every_bad_spec_is_told_what_to_write() {
         writeln!(story, "{what}\n{}", told(&object)).unwrap();
     }
     insta::assert_snapshot!(story);
+}
+
+#[test]
+fn a_namespace_may_begin_with_a_digit() {
+    assert_eq!(admit_value(&with("/metadata/namespace", json!("1shop"))).unwrap().facts.namespace, "1shop");
 }
 
 #[test]

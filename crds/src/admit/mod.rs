@@ -189,24 +189,34 @@ fn name(rollout: &Rollout, refusals: &mut Refusals) -> Option<String> {
         );
         return None;
     }
-    is_label(path, name, refusals).then(|| name.to_owned())
+    names_a_service(path, name, refusals).then(|| name.to_owned())
 }
 
 fn namespace(rollout: &Rollout, refusals: &mut Refusals) -> Option<String> {
     let name = rollout.metadata.namespace.as_deref().unwrap_or("default");
-    is_label("metadata.namespace", name, refusals).then(|| name.to_owned())
+    let fits = is_label(name);
+    if !fits {
+        let remedy = "write at most 63 of a-z, 0-9 and -, neither beginning nor ending with -";
+        refusals.add("metadata.namespace", format!("`{name}` is no name of a namespace"), remedy);
+    }
+    fits.then(|| name.to_owned())
 }
 
-/// Whether a name is a label as RFC 1035 has it, which names of Services are.
-fn is_label(path: &str, name: &str, refusals: &mut Refusals) -> bool {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let starts = name.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
-    let fits = starts && name.len() <= 63 && name.bytes().all(allowed) && !name.ends_with('-');
+/// Whether a Service may have this name: a label as RFC 1035 has it.
+fn names_a_service(path: &str, name: &str, refusals: &mut Refusals) -> bool {
+    let fits = is_label(name) && !name.starts_with(|c: char| c.is_ascii_digit());
     if !fits {
         let remedy = "write at most 63 of a-z, 0-9 and -, beginning with a letter and not ending with -";
-        refusals.add(path, format!("`{name}` is no name of Kubernetes"), remedy);
+        refusals.add(path, format!("`{name}` is no name of a Service"), remedy);
     }
     fits
+}
+
+/// Whether a name is a label as RFC 1123 has it.
+fn is_label(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let edged = name.starts_with('-') || name.ends_with('-');
+    (1..=63).contains(&name.len()) && name.bytes().all(allowed) && !edged
 }
 
 /// A whole number within a range.

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use penstock_core::revision::Revision;
 
 use super::strategy::DEFAULT_DEADLINE;
-use super::{did_you_mean, is_label, within};
+use super::{did_you_mean, names_a_service, within};
 use crate::facts::Service;
 use crate::refusal::{Complaint, Refusals};
 use crate::revision::revision_of;
@@ -54,7 +54,7 @@ pub(super) fn service(spec: &RolloutSpec, refusals: &mut Refusals) -> Option<Ser
         return None;
     };
     let name = match service.name.as_deref() {
-        Some(name) => is_label("spec.service.name", name, refusals).then(|| name.to_owned()),
+        Some(name) => names_a_service("spec.service.name", name, refusals).then(|| name.to_owned()),
         None => {
             refusals.add(
                 "spec.service.name",

@@ -68,6 +68,7 @@ fn plain() -> Vec<Mistake> {
             &["write either"],
         ),
         ("/metadata/name", json!("a".repeat(53)), &["at most 52 characters"]),
+        ("/metadata/name", json!("check.out"), &["its Services are named after it"]),
     ]
 }
 
