@@ -32,15 +32,17 @@ pub(crate) struct Tools {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
+    /// The same, for latencies: what one request in 100 meets is seldom, and often the machine's.
+    pub(crate) latency_rounds: usize,
     /// Of one measurement in one round.
     pub(crate) time: Duration,
 }
 
 impl Effort {
     /// Two minutes in all.
-    pub(crate) const QUICK: Effort = Effort { rounds: 1, time: Duration::from_secs(1) };
+    pub(crate) const QUICK: Effort = Effort { rounds: 1, latency_rounds: 1, time: Duration::from_secs(1) };
     /// For figures to be published.
-    pub(crate) const FULL: Effort = Effort { rounds: 5, time: Duration::from_secs(2) };
+    pub(crate) const FULL: Effort = Effort { rounds: 5, latency_rounds: 15, time: Duration::from_secs(2) };
 }
 
 /// All that a measurement needs.

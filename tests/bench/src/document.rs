@@ -23,12 +23,12 @@ fn goals(sections: &[Section]) -> String {
 }
 
 fn machine(bench: &Bench, took: Duration) -> String {
-    let Effort { rounds, time } = bench.effort;
+    let Effort { rounds, latency_rounds, time } = bench.effort;
     let mut facts = bench.machine.facts();
     facts.push(bench.tools.versions.join(" · "));
     facts.push(format!("penstock-proxy runs with `{}`", bench.tools.features.join(" ")));
     facts.push(format!(
-        "rounds: {rounds} of {} s each, {} minutes in all",
+        "rounds: {rounds} of {} s each, {latency_rounds} for latencies, {} minutes in all",
         time.as_secs(),
         took.as_secs().div_ceil(60)
     ));

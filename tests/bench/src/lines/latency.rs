@@ -29,7 +29,7 @@ pub(crate) async fn measure(bench: &Bench) -> Result<Section> {
     let direct = SocketAddr::from((Ipv4Addr::LOCALHOST, bench.backends.ports.http1[0]));
     let (all, mut results) =
         (Name::PROXIES.into_iter().chain([Name::Direct]).collect::<Vec<_>>(), Results::new());
-    for round in 0..bench.effort.rounds {
+    for round in 0..bench.effort.latency_rounds {
         for name in order(&all, round) {
             let Ok(rounds) = results.entry(name).or_insert_with(|| Ok(Vec::new())) else { continue };
             let to = match proxies.get(&name) {
