@@ -2,9 +2,10 @@
 //!
 //! A person writes `penstock.dev/abort: "p99 looks wrong"`. The controller claims it with one patch, which takes the
 //! annotation away and puts the order with an id of its own into the list in `penstock.dev/orders`. There it waits
-//! until it was handled and that was saved; then it is taken off. The patch holds on the annotations as they were
-//! read only, and the rollout machine remembers ids: so each order is handled once, whatever crashes in between.
+//! until it was handled and that was saved; then it is taken off. The patch holds on what was read only, and the rollout
+//! machine remembers ids: so each order is handled once, whatever crashes in between.
 
+mod change;
 mod give;
 mod list;
 mod wish;
@@ -12,8 +13,8 @@ mod wish;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use penstock_core::observation::Order;
 use penstock_core::time::Time;
-use serde_json::{Value, json};
 
+pub use change::Change;
 pub use give::{annotation, annotation_of_who, give, given};
 use list::List;
 
@@ -27,12 +28,12 @@ const LONGEST_REASON: usize = 4096;
 /// Most bytes of a person's name, or a field manager's.
 const LONGEST_WHO: usize = 256;
 
-/// The patch (RFC 6902) that claims the orders that people have written. `None`: there is nothing to claim.
+/// The change that claims the orders that people have written. `None`: there is nothing to claim.
 ///
 /// Orders come in the order of their times; those of one and the same time (a field manager has one time for all
 /// that it wrote) come with the most careful last, which is the one that then holds: abort, before it pause. It also
 /// takes out of the list what is no order. [`problems`] says what it leaves.
-pub fn claims(metadata: &ObjectMeta, mut new_id: impl FnMut() -> String, now: Time) -> Option<Value> {
+pub fn claims(metadata: &ObjectMeta, mut new_id: impl FnMut() -> String, now: Time) -> Option<Change> {
     let mut list = List::of(metadata);
     let (wishes, _) = wish::all(metadata, now);
     let mut taken = Vec::new();
@@ -46,7 +47,7 @@ pub fn claims(metadata: &ObjectMeta, mut new_id: impl FnMut() -> String, now: Ti
     if taken.is_empty() && list.problem.is_none() {
         return None;
     }
-    Some(patch(metadata, &taken, &list))
+    Some(Change::new(metadata, &taken, &list))
 }
 
 /// The orders that were claimed and wait, in the order in which they were. What is no order is left out.
@@ -54,12 +55,12 @@ pub fn waiting(metadata: &ObjectMeta) -> Vec<Order> {
     List::of(metadata).orders
 }
 
-/// The patch (RFC 6902) that takes a handled order off the list. `None`: it is not there.
-pub fn clear(metadata: &ObjectMeta, id: &str) -> Option<Value> {
+/// The change that takes a handled order off the list. `None`: it is not there.
+pub fn clear(metadata: &ObjectMeta, id: &str) -> Option<Change> {
     let mut list = List::of(metadata);
     let before = list.orders.len();
     list.orders.retain(|order| order.id != id);
-    (list.orders.len() < before).then(|| patch(metadata, &[], &list))
+    (list.orders.len() < before).then(|| Change::new(metadata, &[], &list))
 }
 
 /// What is wrong with the annotations, and what to write instead: misspelt orders, values that can't be understood,
@@ -75,31 +76,6 @@ pub fn problems(metadata: &ObjectMeta) -> Vec<String> {
     }
     problems.extend(list.problem);
     problems
-}
-
-/// Takes annotations away and writes the list, unless any annotation has changed since it was read, or the Rollout
-/// is another one of the same name.
-fn patch(metadata: &ObjectMeta, taken: &[&str], list: &List) -> Value {
-    let annotations = metadata.annotations.clone().unwrap_or_default();
-    let mut operations = Vec::new();
-    if let Some(uid) = &metadata.uid {
-        operations.push(json!({"op": "test", "path": "/metadata/uid", "value": uid}));
-    }
-    operations.push(json!({"op": "test", "path": "/metadata/annotations", "value": annotations}));
-    operations.extend(taken.iter().map(|name| json!({"op": "remove", "path": path(name)})));
-    match list.text() {
-        Some(text) => operations.push(json!({"op": "add", "path": path(ORDERS), "value": text})),
-        None if annotations.contains_key(ORDERS) => {
-            operations.push(json!({"op": "remove", "path": path(ORDERS)}));
-        }
-        None => {}
-    }
-    Value::Array(operations)
-}
-
-/// A JSON pointer: RFC 6901.
-fn path(annotation: &str) -> String {
-    format!("/metadata/annotations/{}", annotation.replace('~', "~0").replace('/', "~1"))
 }
 
 /// At most so many bytes in one line: what people write is shown on terminals.

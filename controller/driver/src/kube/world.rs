@@ -351,20 +351,29 @@ impl KubeWorld {
         }
     }
 
-    /// Patches the annotations as they were read, if `change` wants any; on a conflict, what is there is taken in, and
-    /// changed: somebody who writes all the time leaves little time between a look and a write, less than a turn takes.
-    async fn patch(&mut self, change: impl Fn(&ObjectMeta) -> Option<Value>) -> Result<(), CallError> {
+    /// Changes the annotations as they were read, if `change` wants any; when that is refused, what is there is taken in,
+    /// and changed: somebody who writes all the time leaves little time between a look and a write, less than a turn
+    /// takes. Every other try minds nobody else's writes.
+    async fn patch(
+        &mut self,
+        change: impl Fn(&ObjectMeta) -> Option<orders::Change>,
+    ) -> Result<(), CallError> {
         let api = self.cluster.rollouts_in(&self.key.namespace);
         let mut metadata = self.rollout.metadata.clone();
         let mut tries = 0..TRIES;
         loop {
-            let Some(operations) = change(&metadata) else { return Ok(()) };
-            let operations = serde_json::from_value(operations)
-                .map_err(|e| CallError { kind: Kind::Invalid, why: e.to_string() })?;
-            let patch: Patch<Value> = Patch::Json(operations);
+            let Some(change) = change(&metadata) else { return Ok(()) };
+            let patch: Patch<Value> = match tries.next() {
+                Some(try_) if try_ % 2 == 1 => {
+                    let operations = serde_json::from_value(change.on_values());
+                    Patch::Json(
+                        operations.map_err(|e| CallError { kind: Kind::Invalid, why: e.to_string() })?,
+                    )
+                }
+                _ => Patch::Merge(change.on_version()),
+            };
             let params = PatchParams::default();
             let sent = api.patch(&self.key.name, &params, &patch);
-            tries.next();
             match call(&self.cluster.metrics, sent).await {
                 Ok(written) => {
                     self.metadata_of(&written);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use penstock_core::observation::OrderKind;
 use penstock_core::revision::Revision;
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -35,12 +36,45 @@ fn metadata(rollout: &Value) -> ObjectMeta {
     serde_json::from_value(rollout["metadata"].clone()).unwrap()
 }
 
-/// What an API server makes of a patch.
-fn patched(rollout: &Value, patch: &Value) -> Result<Value, String> {
-    let mut rollout = rollout.clone();
-    let patch: json_patch::Patch = serde_json::from_value(patch.clone()).unwrap();
+/// What an API server makes of a change. It holds by the version, or by the values, and is the same change then.
+fn patched(rollout: &Value, change: &Change) -> Result<Value, String> {
+    let (by_version, by_values) = (on_version(rollout, change), on_values(rollout, change));
+    if let (Ok(one), Ok(other)) = (&by_version, &by_values) {
+        assert_eq!(one, other);
+    }
+    by_values.or(by_version)
+}
+
+fn on_version(rollout: &Value, change: &Change) -> Result<Value, String> {
+    let (mut rollout, patch) = (rollout.clone(), change.on_version());
+    for name in ["uid", "resourceVersion"] {
+        if patch["metadata"][name] != rollout["metadata"][name] {
+            return Err(format!("another {name}"));
+        }
+    }
+    json_patch::merge(&mut rollout, &patch);
+    Ok(written_once_more(rollout))
+}
+
+/// A test for null holds where nothing is, and text is compared as Go writes it.
+fn on_values(rollout: &Value, change: &Change) -> Result<Value, String> {
+    let (mut rollout, mut patch) = (rollout.clone(), change.on_values());
+    for operation in patch.as_array_mut().unwrap().extract_if(.., |o| o["op"] == "test") {
+        let (there, wanted) = (rollout.pointer(operation["path"].as_str().unwrap()), &operation["value"]);
+        let special = |text: &Value| text.as_str().is_some_and(|text| text.contains(['<', '>', '&']));
+        if there.unwrap_or(&Value::Null) != wanted || special(wanted) {
+            return Err(format!("not as wanted: {operation}"));
+        }
+    }
+    let patch: json_patch::Patch = serde_json::from_value(patch).unwrap();
     json_patch::patch(&mut rollout, &patch).map_err(|error| error.to_string())?;
-    Ok(rollout)
+    Ok(written_once_more(rollout))
+}
+
+fn written_once_more(mut rollout: Value) -> Value {
+    let version: u64 = rollout["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    rollout["metadata"]["resourceVersion"] = json!((version + 1).to_string());
+    rollout
 }
 
 fn ids(prefix: &str) -> impl FnMut() -> String {
@@ -223,9 +257,9 @@ fn of_two_controllers_one_claims() {
 
 /// Each of them would lose or bring back an order, were it to hold.
 #[test]
-fn a_patch_holds_on_what_was_read_only() {
+fn a_change_holds_on_what_was_read_only() {
     let rollout = rollout(&[("penstock.dev/abort", "")]);
-    let patch = claims(&metadata(&rollout), ids("id-"), at(50)).unwrap();
+    let change = claims(&metadata(&rollout), ids("id-"), at(50)).unwrap();
     let edits: [fn(&mut Value); 4] = [
         |r| r["metadata"]["uid"] = json!("another"),
         |r| r["metadata"]["annotations"]["penstock.dev/abort"] = json!("a second abort"),
@@ -233,19 +267,45 @@ fn a_patch_holds_on_what_was_read_only() {
         |r| r["metadata"]["annotations"] = json!({}),
     ];
     for edit in edits {
-        let mut other = rollout.clone();
+        let mut other = written_once_more(rollout.clone());
         edit(&mut other);
-        assert!(patched(&other, &patch).is_err(), "{other}");
+        assert!(patched(&other, &change).is_err(), "{other}");
     }
-    let (after, _) = claimed(&rollout);
-    let clear = clear(&metadata(&after), "id-1").unwrap();
-    let mut other = after.clone();
-    other["metadata"]["annotations"]["penstock.dev/pause"] = json!("");
-    assert!(patched(&other, &clear).is_err());
-    other = after;
-    other["status"] = json!({"phase": "Aborted"});
-    other["metadata"]["resourceVersion"] = json!("8");
-    assert!(patched(&other, &clear).is_ok(), "a status that was written in between is no matter");
+}
+
+#[test]
+fn what_others_write_meanwhile_holds_no_order_up() {
+    let edits: [fn(&mut Value); 3] = [
+        |r| r["status"] = json!({"phase": "Aborted"}),
+        |r| r["metadata"]["annotations"]["example.com/touched"] = json!("7 > 6"),
+        |r| r["metadata"]["annotations"]["penstock.dev/pause"] = json!("one more order"),
+    ];
+    for edit in edits {
+        let before = rollout(&[("penstock.dev/abort", "")]);
+        let claim = claims(&metadata(&before), ids("id-"), at(50)).unwrap();
+        let mut other = written_once_more(before);
+        edit(&mut other);
+        let (touched, after) = (other["metadata"]["annotations"].clone(), on_values(&other, &claim).unwrap());
+        assert_eq!(kinds(&waiting(&metadata(&after))), [OrderKind::Abort]);
+        for name in ["example.com/touched", "penstock.dev/pause"] {
+            assert_eq!(after["metadata"]["annotations"].get(name), touched.get(name));
+        }
+        let clear = clear(&metadata(&after), "id-1").unwrap();
+        let mut other = written_once_more(after);
+        edit(&mut other);
+        assert_eq!(waiting(&metadata(&on_values(&other, &clear).unwrap())), []);
+    }
+}
+
+#[test]
+fn any_text_may_stand_in_an_order() {
+    for reason in ["p99 > 500ms & rising <fast>", "\u{2028}", "\"'`${x}\\", "ä→🦀"] {
+        let (after, orders) =
+            claimed(&rollout(&[("penstock.dev/abort", reason), ("other.dev/query", "a > b")]));
+        assert_eq!((orders.len(), orders[0].reason.trim()), (1, reason.trim()));
+        let cleared = patched(&after, &clear(&metadata(&after), "id-1").unwrap()).unwrap();
+        assert_eq!(waiting(&metadata(&cleared)), []);
+    }
 }
 
 #[test]
