@@ -19,7 +19,7 @@ mod status;
 mod text;
 pub mod words;
 
-pub use admit::{Admitted, admit, admit_value, clashes, inspect};
+pub use admit::{Admitted, admit, admit_value, clashes, inspect, is_label};
 pub use document::{Document, MAX_BYTES, Place, ReadError, read};
 pub use facts::{
     Address, Auth, Ca, Facts, HeaderMatch, KeyRef, Prometheus, Receiver, ReceiverKind, Service, Source,

@@ -212,8 +212,9 @@ fn names_a_service(path: &str, name: &str, refusals: &mut Refusals) -> bool {
     fits
 }
 
-/// Whether a name is a label as RFC 1123 has it.
-fn is_label(name: &str) -> bool {
+/// Whether a name is a label as RFC 1123 has it: 1 to 63 of a-z, 0-9 and `-`, neither beginning nor ending with `-`. Names
+/// of namespaces are.
+pub fn is_label(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let edged = name.starts_with('-') || name.ends_with('-');
     (1..=63).contains(&name.len()) && name.bytes().all(allowed) && !edged

@@ -92,7 +92,7 @@ async fn conflicts(shop: &Shop) -> Result<Figures> {
     let took = begun.elapsed();
     shop.apply(&release("v3").with_steps(steps(&[40], "60s"))).await?;
     shop.is_at(40).await?;
-    let given = shop.order("abort", "> 10 writes a second & an abort").await?;
+    let given = shop.order("abort", "among all these writes").await?;
     shop.is_aborted().await?;
     shop.only(&caller, "v2").await?;
     drop(writer);

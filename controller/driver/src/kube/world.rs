@@ -360,17 +360,16 @@ impl KubeWorld {
     ) -> Result<(), CallError> {
         let api = self.cluster.rollouts_in(&self.key.namespace);
         let mut metadata = self.rollout.metadata.clone();
-        let mut tries = 0..TRIES;
+        let mut attempt = 0;
         loop {
             let Some(change) = change(&metadata) else { return Ok(()) };
-            let patch: Patch<Value> = match tries.next() {
-                Some(try_) if try_ % 2 == 1 => {
-                    let operations = serde_json::from_value(change.on_values());
-                    Patch::Json(
-                        operations.map_err(|e| CallError { kind: Kind::Invalid, why: e.to_string() })?,
-                    )
-                }
-                _ => Patch::Merge(change.on_version()),
+            attempt += 1;
+            let by_values = attempt % 2 == 0;
+            let patch: Patch<Value> = if by_values {
+                let operations = serde_json::from_value(change.on_values());
+                Patch::Json(operations.map_err(|e| CallError { kind: Kind::Invalid, why: e.to_string() })?)
+            } else {
+                Patch::Merge(change.on_version())
             };
             let params = PatchParams::default();
             let sent = api.patch(&self.key.name, &params, &patch);
@@ -380,12 +379,12 @@ impl KubeWorld {
                     self.cluster.rollouts.put(written);
                     return Ok(());
                 }
-                Err(error) if matches!(error.kind, Kind::Conflict | Kind::Invalid) => {
+                Err(error) if error.kind == Kind::Conflict || by_values && error.kind == Kind::Invalid => {
                     let there = call(&self.cluster.metrics, api.get(&self.key.name)).await?;
                     let same = there.metadata.uid == metadata.uid;
                     metadata = there.metadata.clone();
                     self.cluster.rollouts.put(there);
-                    if !same || tries.is_empty() {
+                    if !same || attempt == TRIES {
                         return Err(error);
                     }
                 }

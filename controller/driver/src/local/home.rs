@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use penstock_crds::is_label;
+
 use super::files::{self, FileError};
 
 /// Name of our folder inside the user's.
@@ -147,13 +149,6 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
-}
-
-fn is_label(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let edge = |b: Option<&u8>| b.is_some_and(|&b| b != b'-');
-    let bytes = text.as_bytes();
-    text.len() <= 63 && edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(|&b| inner(b))
 }
 
 fn shorten(text: &str) -> String {

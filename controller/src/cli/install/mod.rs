@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Container;
+use penstock_crds::is_label;
 use serde_json::Value;
 
 use super::Exit;
@@ -144,9 +145,7 @@ fn confine(object: &mut Value, namespace: &str) {
 
 /// The name of a namespace: a DNS label (RFC 1123).
 fn label(text: &str) -> Result<String, String> {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let edge = !text.starts_with('-') && !text.ends_with('-');
-    if (1..=63).contains(&text.len()) && edge && text.bytes().all(inner) {
+    if is_label(text) {
         return Ok(text.to_owned());
     }
     Err("a namespace has 1 to 63 characters of a-z, 0-9 and -, first and last no -".to_owned())

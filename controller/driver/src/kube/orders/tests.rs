@@ -271,6 +271,13 @@ fn a_change_holds_on_what_was_read_only() {
         edit(&mut other);
         assert!(patched(&other, &change).is_err(), "{other}");
     }
+    let (after, _) = claimed(&rollout);
+    let clear = clear(&metadata(&after), "id-1").unwrap();
+    for annotations in [json!({ORDERS: "[]"}), json!({})] {
+        let mut other = written_once_more(after.clone());
+        other["metadata"]["annotations"] = annotations;
+        assert!(patched(&other, &clear).is_err(), "{other}");
+    }
 }
 
 #[test]
