@@ -145,7 +145,7 @@ pub fn sync_parent(path: &Path) -> Result<(), FileError> {
 }
 
 /// A name beside the file that nobody else uses and that begins with a dot.
-pub(super) fn temporary(path: &Path) -> PathBuf {
+fn temporary(path: &Path) -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! Rollouts with their status, one file each, written so that a crash at any moment loses nothing.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -157,15 +157,17 @@ enum Read {
 }
 
 fn read(path: &Path) -> Result<Read, FileError> {
-    let Some(bytes) = files::read(path)? else { return Ok(Read::Absent) };
-    let read = match serde_json::from_slice::<Value>(&bytes) {
+    Ok(files::read(path)?.map_or(Read::Absent, |bytes| understand(&bytes)))
+}
+
+fn understand(bytes: &[u8]) -> Read {
+    match serde_json::from_slice::<Value>(bytes) {
         Err(error) => Read::Damaged(format!("{error}, of {} bytes in all", bytes.len())),
         Ok(object) => match version_of(&object) {
             Some(version) => Read::Good(object, version),
             None => Read::Damaged("metadata.resourceVersion is no number".to_owned()),
         },
-    };
-    Ok(read)
+    }
 }
 
 fn version_of(object: &Value) -> Option<Version> {
@@ -190,15 +192,14 @@ fn numbered(key: &Key, mut object: Value, version: Version) -> Result<Vec<u8>, S
     serde_json::to_vec_pretty(&object).map_err(|_| no_object())
 }
 
-/// Keeps what is there as the version before, if it is good: a damaged file must not push out a good one.
+/// Keeps what is there as the version before, if it is good: a damaged file must not push out a good one. A copy, not a
+/// second name: who dies before the next write leaves two files, and what damages one of them spares the other.
 fn keep_backup(path: &Path) -> Result<(), FileError> {
-    let Read::Good(..) = read(path)? else { return Ok(()) };
-    let backup = backup(path);
-    let link = files::temporary(&backup);
-    let kept = fs::hard_link(path, &link).and_then(|()| fs::rename(&link, &backup));
-    // Renaming one name of a file onto another of the same file does nothing and leaves both.
-    let _ = fs::remove_file(&link);
-    kept.map_err(|source| FileError::new("keep the version before as", &backup, source))
+    let Some(bytes) = files::read(path)? else { return Ok(()) };
+    match understand(&bytes) {
+        Read::Good(..) => files::write(&backup(path), &bytes, Care::Quick),
+        Read::Absent | Read::Damaged(_) => Ok(()),
+    }
 }
 
 fn backup(path: &Path) -> PathBuf {
@@ -207,8 +208,11 @@ fn backup(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
+
     use serde_json::json;
+
+    use super::*;
 
     fn store() -> (tempfile::TempDir, Store, Key) {
         let dir = tempfile::tempdir().unwrap();
@@ -284,6 +288,19 @@ mod tests {
         store.save(&key, step(3), second).unwrap();
         let saved = store.load(&key).unwrap().unwrap();
         assert_eq!((saved.object["status"]["step"].as_u64(), saved.warning), (Some(3), None));
+    }
+
+    #[test]
+    fn a_state_file_cut_after_a_death_between_both_writes_loses_nothing() {
+        let (_dir, store, key) = store();
+        let first = store.save(&key, step(1), Version(0)).unwrap();
+        store.save(&key, step(2), first).unwrap();
+        keep_backup(&store.path(&key)).unwrap();
+        let whole = fs::read(store.path(&key)).unwrap();
+        fs::write(store.path(&key), &whole[..whole.len() / 2]).unwrap();
+        let saved = store.load(&key).unwrap().unwrap();
+        assert_eq!(saved.object["status"]["step"], 2);
+        store.save(&key, step(3), saved.version).unwrap();
     }
 
     #[test]
