@@ -26,15 +26,12 @@ use sha2::{Digest, Sha256};
 
 use super::call::{CallError, Kind, call};
 use super::cluster::{Cluster, ROUTER};
-use super::trouble;
+use super::trouble::{self, ADOPTING};
 
 /// Who writes, for server-side apply.
 pub(super) const MANAGER: &str = "penstock";
 /// Annotation of the routers' Deployment: digest of all that was applied with it.
 const APPLIED: &str = "penstock.dev/applied";
-
-/// The reason while a Service waits to be taken over.
-pub(super) const ADOPTING: &str = "Adopting";
 
 /// What is to stand around a Rollout.
 #[derive(Clone, Debug)]

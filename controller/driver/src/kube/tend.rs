@@ -158,7 +158,7 @@ impl Life {
             return Then::Wait(Some(PACE));
         }
         world.tidy().await;
-        let troubled = world.is_troubled();
+        let (troubled, over) = (world.is_troubled(), world.is_over());
         let ready_at = world.ready_at;
         if turned.troubles != self.told {
             turned.troubles.iter().for_each(|trouble| tracing::error!(rollout = %self.key, "{trouble}"));
@@ -171,7 +171,8 @@ impl Life {
         let adopting = world.is_adopting();
         if !turned.troubles.is_empty() || troubled {
             // A release is judged when it is due, whatever else fails.
-            let Then::Wait(Some(pause)) = self.pause(true) else { return Then::Wait(None) };
+            let failed = !over || !turned.troubles.is_empty();
+            let Then::Wait(Some(pause)) = self.pause(failed) else { return Then::Wait(None) };
             let sooner = wake_at.filter(|_| released || turned.troubles.is_empty());
             return within(pause, sooner.map(|at| at.max(soonest)));
         }

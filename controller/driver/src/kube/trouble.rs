@@ -5,6 +5,54 @@ use penstock_crds::Trouble;
 use super::call::{CallError, Kind};
 use super::run::HTTP_ROUTES;
 
+/// The reason while a Service waits to be taken over.
+pub(super) const ADOPTING: &str = "Adopting";
+/// The reason while nobody serves the namespace.
+pub(super) const NO_ROUTER: &str = "RouterNotReady";
+
+/// What went wrong in the turns of a Rollout, and what its status says is in the way.
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    failed: Vec<Trouble>,
+    failed_before: Vec<Trouble>,
+    told: Vec<Trouble>,
+}
+
+impl Troubles {
+    /// A turn begins.
+    pub(super) fn begin(&mut self) {
+        self.failed_before = std::mem::take(&mut self.failed);
+    }
+
+    /// Something could not be done.
+    pub(super) fn failed(&mut self, trouble: Trouble) {
+        self.failed.push(trouble);
+    }
+
+    /// What the status is to say: `standing`, and what failed in the turn before.
+    pub(super) fn tell(&mut self, standing: impl IntoIterator<Item = Trouble>) -> &[Trouble] {
+        self.told = standing.into_iter().chain(self.failed_before.iter().cloned()).collect();
+        &self.told
+    }
+
+    /// Whether something failed, or the status says that something is in the way of which nobody announces when it goes:
+    /// one more turn has to look, even if it is gone by now.
+    pub(super) fn linger(&self) -> bool {
+        !self.failed.is_empty() || !self.told.iter().all(is_announced)
+    }
+
+    /// Whether all that lingers are failures that did not come again.
+    pub(super) fn are_over(&self) -> bool {
+        let over = |trouble: &Trouble| is_announced(trouble) || self.failed_before.contains(trouble);
+        self.failed.is_empty() && self.told.iter().all(over)
+    }
+}
+
+/// Whether somebody rings when it is over.
+fn is_announced(trouble: &Trouble) -> bool {
+    [ADOPTING, NO_ROUTER].contains(&trouble.reason)
+}
+
 /// A call that failed. `what` was tried.
 pub(super) fn call(what: &str, error: &CallError) -> Trouble {
     let reason = match error.kind {
@@ -61,6 +109,35 @@ mod tests {
 
     fn error(kind: Kind) -> CallError {
         CallError { kind, why: "it is so".to_owned() }
+    }
+
+    #[test]
+    fn what_the_status_says_is_looked_at_until_it_says_so_no_more() {
+        let trouble = |reason| Trouble { reason, message: String::new(), stalls: true };
+        let mut troubles = Troubles::default();
+        // In the way for one turn, and gone before anybody looks again.
+        troubles.begin();
+        assert_eq!(troubles.tell([trouble("Forbidden")]), [trouble("Forbidden")]);
+        assert!(troubles.linger() && !troubles.are_over());
+        troubles.begin();
+        assert!(troubles.tell([]).is_empty() && !troubles.linger());
+        // It fails after the status was written, and goes well the next time.
+        troubles.failed(trouble("Unavailable"));
+        assert!(troubles.linger() && !troubles.are_over());
+        troubles.begin();
+        assert_eq!(troubles.tell([]), [trouble("Unavailable")]);
+        assert!(troubles.linger() && troubles.are_over());
+        troubles.begin();
+        assert!(troubles.tell([]).is_empty() && !troubles.linger());
+    }
+
+    #[test]
+    fn who_is_told_when_it_is_over_need_not_look() {
+        let trouble = |reason| Trouble { reason, message: String::new(), stalls: false };
+        let mut troubles = Troubles::default();
+        troubles.begin();
+        troubles.tell([trouble(ADOPTING), trouble(NO_ROUTER)]);
+        assert!(!troubles.linger());
     }
 
     #[test]

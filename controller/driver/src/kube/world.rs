@@ -29,10 +29,10 @@ use tokio::task::JoinHandle;
 use super::acts::{self, Template};
 use super::call::{CallError, Kind, call};
 use super::cluster::{Cluster, Router};
-use super::furnish::{ADOPTING, Furniture, furnish, is_ours};
+use super::furnish::{Furniture, furnish, is_ours};
 use super::numbers::Numbers;
 use super::rollouts::Entry;
-use super::trouble;
+use super::trouble::{self, ADOPTING, NO_ROUTER, Troubles};
 use super::wakers::Bell;
 use super::{orders, replicas, sources};
 use crate::asking::Asking;
@@ -83,9 +83,7 @@ pub(super) struct KubeWorld {
     furnishing: Option<JoinHandle<Vec<Trouble>>>,
     furnished: Vec<Trouble>,
     furnished_at: Option<Instant>,
-    /// What went wrong in this turn, and in the one before.
-    failed: Vec<Trouble>,
-    failed_before: Vec<Trouble>,
+    troubles: Troubles,
     /// Whether all routers serve this Rollout.
     served: bool,
     /// When a pod has been ready for long enough, or routers may have heard of it.
@@ -125,8 +123,7 @@ impl KubeWorld {
             furnishing: None,
             furnished: Vec::new(),
             furnished_at: None,
-            failed: Vec::new(),
-            failed_before: Vec::new(),
+            troubles: Troubles::default(),
             served: false,
             ready_at: None,
             untaken: false,
@@ -288,8 +285,12 @@ impl KubeWorld {
 
     /// Whether anything is in the way that nobody announces when it goes.
     pub(super) fn is_troubled(&self) -> bool {
-        let unfurnished = self.furnished.iter().any(|trouble| trouble.reason != ADOPTING);
-        !self.failed.is_empty() || unfurnished || !self.outages().is_empty()
+        self.troubles.linger() || !self.outages().is_empty()
+    }
+
+    /// Whether all that was in the way is gone, and only the status does not say so yet.
+    pub(super) fn is_over(&self) -> bool {
+        self.troubles.are_over() && self.outages().is_empty()
     }
 
     /// Whether a Service is to be taken over as soon as that fails no request.
@@ -299,15 +300,15 @@ impl KubeWorld {
 
     /// Saves that nothing was done, and why.
     pub(super) async fn save_bar(&mut self) -> Result<(), SaveError> {
-        let troubles = self.troubles();
+        let troubles = self.standing();
         let Some(bar) = troubles.iter().find(|trouble| trouble.stalls) else { return Ok(()) };
         let status = barred(self.generation(), bar, now(), &self.status);
         self.put(status).await
     }
 
-    fn troubles(&self) -> Vec<Trouble> {
-        let all = self.furnished.iter().chain(&self.failed_before).cloned();
-        all.chain(self.outages()).chain(self.no_router()).collect()
+    /// What is in the way now, whatever the turns do.
+    fn standing(&self) -> Vec<Trouble> {
+        self.furnished.iter().cloned().chain(self.outages()).chain(self.no_router()).collect()
     }
 
     /// What can't be watched.
@@ -335,7 +336,7 @@ impl KubeWorld {
         let message = format!(
             "no router of the namespace {namespace} is ready: {why}; see kubectl describe deployment penstock-router -n {namespace}"
         );
-        Some(Trouble { reason: "RouterNotReady", message, stalls: false })
+        Some(Trouble { reason: NO_ROUTER, message, stalls: false })
     }
 
     /// Claims orders that people have written since. Errors are for the next turn.
@@ -507,14 +508,15 @@ impl KubeWorld {
         if let Err(error) = done {
             let trouble = trouble::act(what, &error);
             tracing::warn!(rollout = %self.key, "{}", trouble.message);
-            self.failed.push(trouble);
+            self.troubles.failed(trouble);
         }
     }
 
     /// The status, with the pods one by one.
-    fn report(&self, record: Record<'_>) -> RolloutStatus {
+    fn report(&mut self, record: Record<'_>) -> RolloutStatus {
+        let standing = self.standing();
+        let troubles = self.troubles.tell(standing).to_vec();
         let findings = penstock_core::findings(record.strategy, record.state, record.seen, record.now);
-        let troubles = self.troubles();
         let account = Account {
             generation: self.generation(),
             selector: &selector(self.facts()),
@@ -640,7 +642,7 @@ impl World for KubeWorld {
     }
 
     async fn look(&mut self) -> Observation {
-        self.failed_before = std::mem::take(&mut self.failed);
+        self.troubles.begin();
         let routers = self.cluster.serving(&self.key.namespace);
         let admin: Vec<String> = routers.iter().map(|r| r.admin.clone()).collect();
         let cluster = Arc::clone(&self.cluster);
@@ -698,7 +700,7 @@ impl World for KubeWorld {
             }
         };
         done.map_err(|error| {
-            self.failed.push(trouble::act(&operation, &error));
+            self.troubles.failed(trouble::act(&operation, &error));
             ActError { operation, why: error.why }
         })
     }
