@@ -21,7 +21,7 @@ pub(super) fn all() -> Vec<Scenario> {
     let scenario = |name, kind, run| Scenario { name, kind, run };
     vec![
         // In half a second there is no room for what others do on the same cores.
-        scenario("abort in every phase", Kind::Alone, |shop| Box::pin(every_phase(shop))),
+        scenario("abort in every phase", Kind::Quiet, |shop| Box::pin(every_phase(shop))),
         scenario("abort while the canary is not ready any more", Kind::Beside, |shop| {
             Box::pin(unready(shop))
         }),

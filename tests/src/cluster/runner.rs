@@ -36,6 +36,8 @@ pub struct Scenario {
 /// What a scenario needs for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// The whole cluster, and both cores: it comes first, before anything else runs.
+    Quiet,
     /// A namespace.
     Beside,
     /// A namespace, and a browser: where there is none it is left out.
@@ -54,7 +56,7 @@ impl Kind {
     /// Which of the parts it belongs to that `PENSTOCK_E2E_PART` names.
     fn part(self) -> &'static str {
         match self {
-            Kind::Beside | Kind::Seen | Kind::Apart => "busy",
+            Kind::Quiet | Kind::Beside | Kind::Seen | Kind::Apart => "busy",
             Kind::Alone | Kind::Node => "alone",
             Kind::Machine => "crowd",
         }
@@ -75,7 +77,7 @@ impl Scenario {
     /// Why it can't run here.
     fn lacks(&self, place: &Place) -> Option<String> {
         match self.kind {
-            Kind::Beside | Kind::Apart | Kind::Alone => None,
+            Kind::Quiet | Kind::Beside | Kind::Apart | Kind::Alone => None,
             Kind::Seen => browser::missing()
                 .map(|program| format!("{program} is missing: apt-get install chromium chromium-driver")),
             Kind::Node | Kind::Machine if place.node.is_some() => None,
@@ -115,9 +117,14 @@ pub async fn run(place: &Place, scenarios: &[Scenario]) -> Result<Total> {
     let wanted = scenarios.iter().filter(named).filter(of_part);
     let (together, others): (Vec<&Scenario>, Vec<&Scenario>) =
         wanted.partition(|scenario| matches!(scenario.kind, Kind::Beside | Kind::Seen));
-    let (apart, alone): (Vec<&Scenario>, Vec<&Scenario>) =
+    let (apart, others): (Vec<&Scenario>, Vec<&Scenario>) =
         others.into_iter().partition(|scenario| scenario.kind == Kind::Apart);
+    let (quiet, alone): (Vec<&Scenario>, Vec<&Scenario>) =
+        others.into_iter().partition(|scenario| scenario.kind == Kind::Quiet);
     let mut total = Total::default();
+    for scenario in quiet {
+        total.count(one(place, *scenario).await);
+    }
     let together = total.leave_out(place, together);
     let alone = total.leave_out(place, alone);
     total.count_all(some(place, together, beside).await);
