@@ -8,7 +8,7 @@ use penstock_crds::{Phase, RolloutStatus};
 use penstock_tests::PATIENCE;
 use penstock_tests::cluster::kubectl::feed;
 use penstock_tests::cluster::realm::{LEASE, Realm};
-use penstock_tests::cluster::release::{ROLLOUT, Release, steps};
+use penstock_tests::cluster::release::{ROLLOUT, Release, steps, steps_that_wait};
 use penstock_tests::cluster::runner::Kind;
 use penstock_tests::cluster::{Figures, Journal, Scenario, Shop, kubectl, prometheus, setup};
 use penstock_tests::traffic::now;
@@ -104,27 +104,30 @@ async fn secret(shop: &Shop) -> Result<Figures> {
     Ok(figures)
 }
 
-/// What the controller may do with HTTPRoutes.
-enum Routes {
-    All,
+/// What the controller may do with objects of a kind.
+enum May {
+    DoAll,
+    See,
     /// See all, write those of the other Rollout only.
-    OfTheOther,
-    Nothing,
+    WriteTheOther,
+    DoNothing,
 }
 
-/// Gives the controllers of a realm their rights, of which those on HTTPRoutes may be missing.
-async fn give(shop: &Shop, full: &Value, routes: Routes) -> Result<()> {
+/// Gives the controllers of a realm their rights, of which those on a kind may be missing.
+async fn give(shop: &Shop, full: &Value, kind: &str, may: May) -> Result<()> {
     let mut role = full.clone();
     let rules = role["rules"].as_array_mut().context("rules")?;
-    let is_routes = |rule: &Value| rule["resources"] == json!(["httproutes"]);
-    let at = rules.iter().position(is_routes).context("a rule for HTTPRoutes")?;
-    let see = json!({"apiGroups": rules[at]["apiGroups"], "resources": ["httproutes"], "verbs": ["get", "list", "watch"]});
+    let is_it = |rule: &Value| rule["resources"] == json!([kind]);
+    let at = rules.iter().position(is_it).with_context(|| format!("a rule for {kind}"))?;
+    let see =
+        json!({"apiGroups": rules[at]["apiGroups"], "resources": [kind], "verbs": ["get", "list", "watch"]});
     let mut write = see.clone();
     (write["verbs"], write["resourceNames"]) = (json!(["update", "patch"]), json!([OTHER]));
-    match routes {
-        Routes::All => {}
-        Routes::OfTheOther => drop(rules.splice(at..=at, [see, write])),
-        Routes::Nothing => drop(rules.remove(at)),
+    match may {
+        May::DoAll => {}
+        May::See => rules[at] = see,
+        May::WriteTheOther => drop(rules.splice(at..=at, [see, write])),
+        May::DoNothing => drop(rules.remove(at)),
     }
     feed(&["-n", &shop.name, "replace", "-f", "-"], &role).await?;
     Ok(())
@@ -141,7 +144,7 @@ async fn right(shop: &Shop) -> Result<Figures> {
     let mut full: Value = serde_json::from_str(&full)?;
     full["metadata"] = json!({"name": LEASE, "labels": full["metadata"]["labels"]});
 
-    give(shop, &full, Routes::OfTheOther).await?;
+    give(shop, &full, "httproutes", May::WriteTheOther).await?;
     shop.apply(&release("v2")).await?;
     let told =
         is_told(shop, &["httproutes", "forbidden", "`penstock install` prints all that it needs"]).await?;
@@ -149,7 +152,7 @@ async fn right(shop: &Shop) -> Result<Figures> {
     through(&beside, 2).await?;
     let record = caller.record().await?;
     ensure!(record.of("v2") == 0, "{} requests were given to v2 without the right to do so", record.of("v2"));
-    give(shop, &full, Routes::All).await?;
+    give(shop, &full, "httproutes", May::DoAll).await?;
     let mut figures = Figures::new();
     let went_on = moves_on(shop, Instant::now()).await?;
     figures.say(format!("told: {}", told.lines().next().unwrap_or_default()));
@@ -160,14 +163,26 @@ async fn right(shop: &Shop) -> Result<Figures> {
 
     // The same before it begins: without the HTTPRoutes it does not know what is in service, so it begins nothing.
     controller.kill()?;
-    give(shop, &full, Routes::Nothing).await?;
+    give(shop, &full, "httproutes", May::DoNothing).await?;
     shop.apply(&release("v3")).await?;
     let _again = realm.start("one")?;
     is_told(shop, &[&format!("{ROUTES} can't be watched"), "forbidden", "`penstock install`"]).await?;
-    give(shop, &full, Routes::All).await?;
+    give(shop, &full, "httproutes", May::DoAll).await?;
     let went_on = moves_on(shop, Instant::now()).await?;
     figures.goal("without a right to see, told from the start, then on after", went_on, GOES_ON)?;
     shop.is_stable().await?;
+    shop.only(&caller, "v3").await?;
+
+    // Orders are taken out of annotations, which is a right of its own.
+    shop.apply(&release("v4").with_steps(steps_that_wait(&[20]))).await?;
+    shop.is_at(20).await?;
+    give(shop, &full, "rollouts", May::See).await?;
+    shop.order("abort", "p99 > 500ms").await?;
+    is_told(shop, &["orders can't be taken", "forbidden", "`penstock install`"]).await?;
+    give(shop, &full, "rollouts", May::DoAll).await?;
+    let given = Instant::now();
+    shop.is_aborted().await?;
+    figures.goal("without the right to take an order, told, then aborted after", given.elapsed(), GOES_ON)?;
     shop.only(&caller, "v3").await?;
     let record = shop.ends_well(caller).await?;
     figures.say(format!("0 of {} failed", record.0.len()));

@@ -165,7 +165,7 @@ impl Life {
             self.told.clone_from(&turned.troubles);
         }
         let soonest = now() + by_chance(SOONEST);
-        let orders_at = world.untaken.then_some(soonest);
+        let orders_at = world.has_orders().then_some(soonest);
         let wake_at = turned.wake_at.into_iter().chain(ready_at).chain(orders_at).min();
         let released = memory.state.release.is_some();
         let adopting = world.is_adopting();

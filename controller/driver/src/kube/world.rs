@@ -88,8 +88,8 @@ pub(super) struct KubeWorld {
     served: bool,
     /// When a pod has been ready for long enough, or routers may have heard of it.
     pub(super) ready_at: Option<Time>,
-    /// Whether orders were there that could not be taken: a call failed.
-    pub(super) untaken: bool,
+    /// Why orders that are there can't be taken, and for how many turns.
+    untaken: Option<(Trouble, u32)>,
     bell: Arc<Bell>,
 }
 
@@ -126,7 +126,7 @@ impl KubeWorld {
             troubles: Troubles::default(),
             served: false,
             ready_at: None,
-            untaken: false,
+            untaken: None,
             bell,
         };
         Ok((world, state))
@@ -308,7 +308,10 @@ impl KubeWorld {
 
     /// What is in the way now, whatever the turns do.
     fn standing(&self) -> Vec<Trouble> {
-        self.furnished.iter().cloned().chain(self.outages()).chain(self.no_router()).collect()
+        // Somebody who writes all the time is in the way for a turn now and then.
+        let untaken = self.untaken.iter().filter(|(_, turns)| *turns > 1).map(|(trouble, _)| trouble);
+        let all = self.furnished.iter().chain(untaken).cloned();
+        all.chain(self.outages()).chain(self.no_router()).collect()
     }
 
     /// What can't be watched.
@@ -345,11 +348,20 @@ impl KubeWorld {
             tracing::warn!(rollout = %self.key, "{problem}");
         }
         let id = || format!("{:013}-{:08x}", now().0, fastrand::u32(..));
-        let failed = self.patch(|metadata| orders::claims(metadata, id, now())).await.err();
-        let before = std::mem::replace(&mut self.untaken, failed.is_some());
-        if let Some(error) = failed.filter(|_| !before) {
+        let Err(error) = self.patch(|metadata| orders::claims(metadata, id, now())).await else {
+            self.untaken = None;
+            return;
+        };
+        let turns = self.untaken.take().map_or(0, |(_, turns)| turns);
+        if turns == 0 {
             tracing::warn!(rollout = %self.key, error = error.why, "orders can't be taken yet");
         }
+        self.untaken = Some((trouble::call("orders can't be taken", &error), turns.saturating_add(1)));
+    }
+
+    /// Whether orders are there that could not be taken, but may be the next time.
+    pub(super) fn has_orders(&self) -> bool {
+        self.untaken.as_ref().is_some_and(|(trouble, _)| !trouble.stalls)
     }
 
     /// Changes the annotations as they were read, if `change` wants any; when that is refused, what is there is taken in,
@@ -386,7 +398,7 @@ impl KubeWorld {
                     metadata = there.metadata.clone();
                     self.cluster.rollouts.put(there);
                     if !same || attempt == TRIES {
-                        return Err(error);
+                        return Err(CallError { kind: Kind::Conflict, ..error });
                     }
                 }
                 Err(error) => return Err(error),
