@@ -53,15 +53,17 @@ pub fn parse(question: &Question, answer: &PromqlResult, asked: Time) -> Result<
 
 /// Three parts: the counters, when they were scraped, and proxies of the Rollout that should be in and are not.
 ///
-/// `max` before `sum`: a proxy that two jobs scrape, or two replicas of Prometheus, counts once.
+/// `max` before `sum`: a proxy that two jobs scrape, or two replicas of Prometheus, counts once. A Prometheus that began
+/// anew and can't scrape a proxy would go on for minutes to tell what it had scraped before: that is left out.
 fn counters(name: &str, question: &Question, rollout: &RolloutName, more: &str) -> String {
     let rollout = labels(rollout);
     let revision = fill::quoted(question.revision.as_str());
     let series = format!("{name}{{{rollout},revision={revision}{more}}}");
     let proxy = format!("{}{{{rollout}}}", metric::GENERATION);
-    let count =
-        format!("sum by (instance, pod, culprit, le) (max by (instance, pod, culprit, le, code) ({series}))");
-    let at = format!("min by (instance, pod) (timestamp({series}))");
+    let scraped = "unless on (job, instance) up == 0";
+    let known = format!("max by (instance, pod, culprit, le, code) ({series} {scraped})");
+    let count = format!("sum by (instance, pod, culprit, le) ({known})");
+    let at = format!("min by (instance, pod) (timestamp({series}) {scraped})");
     let down = format!("up == 0 and on (job, instance) last_over_time({proxy}[{MISSED_FOR}])");
     let behind = format!("up == 1 and on (job, instance) {proxy} unless on (job, instance) {series}");
     let missed = format!("max by (instance, pod) ({down} or {behind})");

@@ -193,6 +193,24 @@ async fn counters_outlive_a_restart_of_prometheus() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_prometheus_scraped_before_its_restart_does_not_hide_that_it_can_no_more() {
+    let mut world = World::start(1).await;
+    world.counted(CANARY, Asks::Errors, Counts::default()).await;
+    world.prometheus.stop().unwrap();
+    world.proxies[0].server().signal(Signal::STOP).unwrap();
+    world.prometheus.restart().await.unwrap();
+    let told = wait_until("Prometheus tells what it can't scrape", PATIENCE, async || {
+        match world.by_prometheus(CANARY, Asks::Errors).await {
+            Err(reason) if reason.contains("can't scrape proxy") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    told.await.unwrap();
+    world.proxies[0].server().signal(Signal::CONT).unwrap();
+    world.counted(CANARY, Asks::Errors, Counts::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn numbers_are_as_old_as_their_scrape() {
     let world = World::start(1).await;
     world.counted(CANARY, Asks::Errors, Counts::default()).await;

@@ -62,7 +62,10 @@ impl World {
         let what = format!("{version} is shipped");
         let shipped =
             self.local.reaches(&what, SOON, |s| s.phase == Phase::Stable && s.stable_revision != self.first);
-        let status = shipped.await.unwrap();
+        let status = match shipped.await {
+            Ok(status) => status,
+            Err(error) => panic!("{error:#}; {:?}; {}", self.client.tally(), self.prometheus.targets().await),
+        };
         assert!(status.decisions.iter().all(|d| d.what != "Aborted"), "{:?}", status.decisions);
         let served = self.client.tally().of(version).total;
         let all = wait_until("it has all traffic", SOON, async || {
