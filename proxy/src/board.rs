@@ -17,6 +17,7 @@ pub(crate) struct Board {
     view: ArcSwap<View>,
     ready: AtomicBool,
     draining: AtomicBool,
+    listed: AtomicBool,
 }
 
 /// What the control has put into effect.
@@ -36,7 +37,8 @@ pub(crate) struct Shown {
 impl Board {
     pub(crate) fn new(instance: String, threads: usize) -> Board {
         let (registry, view) = (Registry::new(threads), ArcSwap::default());
-        Board { instance, registry, view, ready: AtomicBool::new(false), draining: AtomicBool::new(false) }
+        let [ready, draining, listed] = std::array::from_fn(|_| AtomicBool::new(false));
+        Board { instance, registry, view, ready, draining, listed }
     }
 
     /// Shows what is in effect. The first time makes the proxy ready.
@@ -60,6 +62,15 @@ impl Board {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Shows whether a slice leads clients here.
+    pub(crate) fn list(&self, listed: bool) {
+        self.listed.store(listed, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::SeqCst)
     }
 
     pub(crate) fn is_ready(&self) -> bool {

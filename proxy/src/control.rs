@@ -1,6 +1,7 @@
 //! Puts what a source holds into effect: knows all Rollouts. Runs on a thread of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::board::{Board, Shown, View};
 use crate::config::assemble::{Draft, Memory};
+use crate::config::object::Object;
 use crate::config::source::Source;
 use crate::listen::Listen;
 use crate::running::{Name, Running, key};
@@ -26,6 +28,8 @@ const MAX_PROBLEMS: usize = 200;
 #[derive(Debug)]
 pub(crate) struct Control<S> {
     source: S,
+    /// The addresses that slices name this proxy by.
+    own: Vec<IpAddr>,
     memory: Memory,
     lanes: BTreeMap<Name, Running>,
     shared: Arc<Shared>,
@@ -41,6 +45,7 @@ pub(crate) struct Control<S> {
 impl<S: Source> Control<S> {
     pub(crate) fn new(
         source: S,
+        own: Vec<IpAddr>,
         shared: Arc<Shared>,
         board: Arc<Board>,
         threads: Vec<UnboundedSender<Listen>>,
@@ -48,11 +53,16 @@ impl<S: Source> Control<S> {
         let (lanes, told) = (BTreeMap::new(), BTreeSet::new());
         let memory = Memory::default();
         let forgotten = Instant::now();
-        Control { source, memory, lanes, shared, board, threads, told, unsettled: true, forgotten }
+        // Until slices have been looked at, they may.
+        board.list(!own.is_empty());
+        Control { source, own, memory, lanes, shared, board, threads, told, unsettled: true, forgotten }
     }
 
     /// Puts what the source holds into effect, if anything has `changed` or has to be tried again.
     pub(crate) fn turn(&mut self, changed: bool) {
+        if self.board.is_draining() {
+            self.board.list(self.is_listed());
+        }
         if !self.source.is_complete() {
             return self.explain();
         }
@@ -62,6 +72,11 @@ impl<S: Source> Control<S> {
         if self.forgotten.elapsed() >= FORGET {
             self.forget_series();
         }
+    }
+
+    fn is_listed(&self) -> bool {
+        let leads = |object: &Object| matches!(object, Object::Slice(slice) if slice.leads_to(&self.own));
+        self.source.contents().objects.iter().any(|(_, _, object)| leads(object))
     }
 
     /// Says why there is no table yet.

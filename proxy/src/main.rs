@@ -91,8 +91,14 @@ struct Run {
     /// How long requests in flight may take once the proxy stops.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     drain_timeout: Duration,
-    /// How long to go on serving once told to stop, until everybody knows that this proxy goes; 0s if left out, with
-    /// --kube 5s.
+    /// Addresses that EndpointSlices name this proxy by, separated by commas. Once told to stop, it goes on as before as
+    /// long as a slice calls one of them ready.
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
+    own_addresses: Vec<IpAddr>,
+    /// How long to wait for these slices at most.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    drain_wait: Duration,
+    /// How long to go on serving after that, until everybody knows that this proxy goes; 0s if left out, with --kube 5s.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     drain_delay: Option<Duration>,
     /// How long the head of a response may take, where the route has no timeouts.request; 0s: for ever.
@@ -179,6 +185,8 @@ fn settings(command: Run) -> Settings {
         instance: command.instance.unwrap_or_else(host_name),
         listen_address: command.listen_address.unwrap_or(everywhere),
         threads: command.threads.map_or_else(cores, usize::from),
+        own_addresses: command.own_addresses,
+        drain_wait: command.drain_wait,
         drain_delay: command.drain_delay.unwrap_or(delay),
         drain_timeout: command.drain_timeout,
         request_timeout: command.request_timeout,

@@ -33,6 +33,9 @@ use crate::worker::{Limits, Shared};
 /// Clients that are connected are asked for so long to open their next connection, which another process accepts.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// How often to look whether slices still lead here, once told to stop.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// How a proxy runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -46,7 +49,11 @@ pub struct Settings {
     pub listen_address: std::net::IpAddr,
     /// Threads of the data plane.
     pub threads: usize,
-    /// How long to go on accepting connections once told to stop.
+    /// The addresses that EndpointSlices name this proxy by.
+    pub own_addresses: Vec<std::net::IpAddr>,
+    /// How long to wait, once told to stop, until no slice calls any of these ready any more.
+    pub drain_wait: Duration,
+    /// How long to go on accepting connections after that.
     pub drain_delay: Duration,
     /// How long requests in flight may take after that.
     pub drain_timeout: Duration,
@@ -193,16 +200,17 @@ async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Err
     let address = admin.local_addr().unwrap_or(address);
     let (threads, drained) = start_threads(&shared)?;
     let reach = Reach { shared: &shared, board: &board, threads };
+    let own = settings.own_addresses.clone();
     let nudge = match &settings.objects {
         Objects::Folder(folder) => {
             let (files, nudge) = Files::new(folder.clone());
-            reach.follow(files).map(|()| nudge)
+            reach.follow(files, own).map(|()| nudge)
         }
         Objects::Cluster(namespace) => {
             let access = Access::find(namespace.clone()).await.map_err(Error::Cluster)?;
             let cluster = Cluster::new(access);
             let (cluster, nudge) = cluster.map_err(|source| Error::Start { what: "watches", source })?;
-            reach.follow(cluster).map(|()| nudge)
+            reach.follow(cluster, own).map(|()| nudge)
         }
     }?;
     let router = admin::router(Admin { board: Arc::clone(&board), shared: Arc::clone(&shared) });
@@ -246,8 +254,9 @@ struct Reach<'a> {
 
 impl Reach<'_> {
     /// Puts into effect what the source holds, and from here on what changes.
-    fn follow(self, source: impl Source + Send + 'static) -> Result<(), Error> {
-        let mut control = Control::new(source, Arc::clone(self.shared), Arc::clone(self.board), self.threads);
+    fn follow(self, source: impl Source + Send + 'static, own: Vec<std::net::IpAddr>) -> Result<(), Error> {
+        let (shared, board) = (Arc::clone(self.shared), Arc::clone(self.board));
+        let mut control = Control::new(source, own, shared, board, self.threads);
         control.turn(true);
         spawn("penstock-config", move || control.run())
     }
@@ -305,14 +314,17 @@ impl Ending {
         tracing::info!(handed_over = self.handed_over, "draining");
         self.board.drain();
         self.shared.leave();
-        let mut delay = settings.drain_delay;
+        let (mut delay, mut wait) = (settings.drain_delay, settings.drain_wait);
         if self.handed_over {
             self.shared.handed_over.cancel();
             self.shared.ports.close_all();
-            delay = delay.max(LINGER);
+            (delay, wait) = (delay.max(LINGER), Duration::ZERO);
         }
-        let nudge = &self.nudge;
+        let (nudge, board) = (&self.nudge, &self.board);
         let drain = async {
+            if tokio::time::timeout(wait, unlisted(board)).await.is_err() {
+                tracing::warn!(?wait, "EndpointSlices still lead here; clients may be refused from here on");
+            }
             tokio::time::sleep(delay).await;
             nudge(Nudge::Stop);
             self.shared.ports.close_all();
@@ -328,6 +340,13 @@ impl Ending {
     fn cut_off(&self) {
         self.shared.abort();
         tracing::warn!(connections = self.shared.open_connections(), "stopped before all requests had ended");
+    }
+}
+
+/// Waits until no slice leads clients here any more.
+async fn unlisted(board: &Board) {
+    while board.is_listed() {
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

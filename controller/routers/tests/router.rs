@@ -102,7 +102,8 @@ fn a_router_has_the_time_to_drain_before_it_is_killed() {
     };
     let grace = pod.termination_grace_period_seconds.unwrap();
     assert!(seconds("drain-delay") > 0);
-    assert!(grace > seconds("drain-delay") + seconds("drain-timeout"), "{grace} s");
+    let drain = seconds("drain-wait") + seconds("drain-delay") + seconds("drain-timeout");
+    assert!(grace > drain, "{grace} s");
 }
 
 #[test]

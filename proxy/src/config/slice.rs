@@ -42,6 +42,13 @@ pub(crate) enum Condition {
 }
 
 impl Slice {
+    /// Whether one of these addresses is ready by this slice: new connections are led there.
+    pub(crate) fn leads_to(&self, addresses: &[IpAddr]) -> bool {
+        let ready =
+            |(ip, condition): &(IpAddr, Condition)| *condition == Condition::Ready && addresses.contains(ip);
+        self.endpoints.iter().any(ready)
+    }
+
     /// Whether there is nothing in it. A Service without pods has slices without ports.
     pub(crate) fn is_empty(&self) -> bool {
         self.endpoints.is_empty() && self.wrong.is_none()
@@ -83,13 +90,12 @@ pub(crate) fn protocol(app_protocol: Option<&str>) -> Protocol {
 fn condition(endpoint: &Endpoint) -> Condition {
     let conditions = endpoint.conditions.as_ref();
     let is = |condition: fn(&EndpointConditions) -> Option<bool>| conditions.and_then(condition);
-    if is(|c| c.ready).unwrap_or(true) {
-        Condition::Ready
-    } else if !is(|c| c.terminating).unwrap_or(false) {
-        Condition::Down
-    } else if is(|c| c.serving).unwrap_or(false) {
-        Condition::Serving
-    } else {
-        Condition::Gone
+    let ready = is(|c| c.ready).unwrap_or(true);
+    // Of a Service with publishNotReadyAddresses all endpoints are ready, those on their way out, too.
+    match (ready, is(|c| c.terminating).unwrap_or(false)) {
+        (true, false) => Condition::Ready,
+        (false, false) => Condition::Down,
+        (_, true) if is(|c| c.serving).unwrap_or(ready) => Condition::Serving,
+        (_, true) => Condition::Gone,
     }
 }

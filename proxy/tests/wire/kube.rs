@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -334,6 +335,50 @@ fn without_an_api_server_all_goes_on() {
         [1, 1, 1],
         "nothing is listed again"
     );
+}
+
+/// A slice of `shop` itself, by which clients find the proxy.
+fn way_in(ready: bool, terminating: bool) -> Value {
+    let mut slice = slice("shop", &[1]);
+    slice["endpoints"] = json!([
+        {"addresses": ["127.0.0.3"]},
+        {"addresses": ["127.0.0.2"], "conditions": {"ready": ready, "terminating": terminating}},
+    ]);
+    slice
+}
+
+const OWN: [&str; 4] = ["--own-addresses", "::2,127.0.0.2", "--drain-delay", "0s"];
+
+#[test]
+fn a_proxy_that_goes_serves_as_long_as_a_slice_leads_to_it() {
+    for over in [way_in(false, true), way_in(false, false), way_in(true, true)] {
+        let shop = Shop::new(ApiServer::start());
+        shop.server.put(SLICES, way_in(true, false));
+        let mut proxy = shop.proxy(&OWN);
+        wait_ready(&proxy);
+        proxy.signal("TERM");
+        wait_for("it drains", || (get(proxy.admin, "/readyz").status() == 503).then_some(()));
+        // Longer than it takes to look again.
+        let until = Instant::now() + Duration::from_millis(1500);
+        while Instant::now() < until {
+            assert_eq!(get(shop.port, "/").status(), 200);
+            thread::sleep(Duration::from_millis(50));
+        }
+        shop.server.put(SLICES, over);
+        assert!(proxy.wait_exit().success());
+        assert!(!proxy.log().contains("still lead here"), "{}", proxy.log());
+    }
+}
+
+#[test]
+fn a_slice_that_never_lets_go_is_waited_for_no_longer_than_told() {
+    let shop = Shop::new(ApiServer::start());
+    shop.server.put(SLICES, way_in(true, false));
+    let mut proxy = shop.proxy(&[&OWN[..], &["--drain-wait", "2s"]].concat());
+    wait_ready(&proxy);
+    proxy.signal("TERM");
+    assert!(proxy.wait_exit().success());
+    assert!(proxy.log().contains("EndpointSlices still lead here"), "{}", proxy.log());
 }
 
 #[test]

@@ -27,6 +27,11 @@ pub(super) fn all() -> Vec<Scenario> {
         scenario("router cut off in mid-release, and back after an abort", |shop| Box::pin(cut(shop))),
         scenario("pod killed and pod cut off in mid-release", |shop| Box::pin(endpoints(shop))),
         scenario("the canary's only pod evicted, twice, in mid-release", |shop| Box::pin(evicted(shop))),
+        Scenario {
+            name: "router evicted while nobody writes EndpointSlices",
+            kind: Kind::Node,
+            run: |shop| Box::pin(forgotten(shop)),
+        },
     ]
 }
 
@@ -203,6 +208,39 @@ async fn evicted(shop: &Shop) -> Result<Figures> {
     let record = shop.ends_well(caller).await?;
     let mut figures = Figures::new();
     figures.say(format!("the release went on; 0 of {} failed", record.0.len()));
+    Ok(figures)
+}
+
+/// New connections are led to a router that goes as long as nobody has taken it out of its Services.
+async fn forgotten(shop: &Shop) -> Result<Figures> {
+    let node = shop.place.node.as_ref().context("this needs the node")?;
+    let caller = shop.serves(&Release::new("v1")).await?;
+    let before = routers(shop).await?;
+    let going = before.first().context("no router")?;
+    node.piece("stop", "controllers").await?;
+    let evicted = evict(shop, &going.name).await;
+    let from = now();
+    // Three times as long as it goes on in any case.
+    sleep(Duration::from_secs(15)).await;
+    node.piece("start", "controllers").await?;
+    let back = now();
+    evicted?;
+    let gone = wait_until("it is gone, and another one in its place", PATIENCE, async || {
+        let there = routers(shop).await?;
+        let ready = there.iter().filter(|router| router.ready).count();
+        let gone = there.iter().all(|router| router.name != going.name);
+        if gone && ready == 2 { Ok(now()) } else { bail!("{there:?}") }
+    })
+    .await?;
+    let record = shop.ends_well(caller).await?;
+    let mut figures = Figures::new();
+    let seconds = |from: u64, to: u64| (to - from) as f64 / 1000.0;
+    figures.say(format!(
+        "it went on for {:.1} s until slices were written again, and was replaced {:.1} s later; 0 of {} failed",
+        seconds(from, back),
+        seconds(back, gone),
+        record.0.len()
+    ));
     Ok(figures)
 }
 

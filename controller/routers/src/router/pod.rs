@@ -14,8 +14,10 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{ADMIN, ADMIN_NAME, NAME, Router, labels, selector};
 
-/// Seconds for which a router that was told to stop goes on as before: nodes and the other end of connections hear
-/// of its leaving first.
+/// Seconds for which a router that was told to stop goes on as before as long as an EndpointSlice calls it ready: who
+/// writes them may be away or late.
+const DRAIN_WAIT: i64 = 60;
+/// Seconds for which it goes on after that: nodes and the other end of connections hear of its leaving first.
 const DRAIN_DELAY: i64 = 5;
 /// Seconds that requests in flight get after that.
 const DRAIN_TIMEOUT: i64 = 30;
@@ -30,6 +32,9 @@ const LEAST: u64 = 100;
 const EACH: u64 = 30 << 10;
 /// What a router takes beside its connections, in bytes.
 const REST: u64 = 64 << 20;
+/// What a router is told of its pod.
+const VARIABLES: [(&str, &str); 3] =
+    [("POD_NAME", "metadata.name"), ("POD_NAMESPACE", "metadata.namespace"), ("POD_IPS", "status.podIPs")];
 /// The user of distroless images: neither root nor anybody who owns a file.
 const USER: i64 = 65_532;
 
@@ -62,7 +67,7 @@ pub(super) fn spec(router: &Router) -> PodSpec {
             seccomp_profile: Some(seccomp()),
             ..PodSecurityContext::default()
         }),
-        termination_grace_period_seconds: Some(DRAIN_DELAY + DRAIN_TIMEOUT + MARGIN),
+        termination_grace_period_seconds: Some(DRAIN_WAIT + DRAIN_DELAY + DRAIN_TIMEOUT + MARGIN),
         topology_spread_constraints: Some(
             ["kubernetes.io/hostname", "topology.kubernetes.io/zone"].map(spread).into(),
         ),
@@ -80,9 +85,7 @@ fn container(router: &Router) -> Container {
         image_pull_policy: router.pull_policy.clone(),
         command: Some(vec!["penstock-proxy".to_owned()]),
         args: Some(arguments(most(&resources))),
-        env: Some(
-            ["POD_NAME", "POD_NAMESPACE"].into_iter().zip(["name", "namespace"]).map(variable).collect(),
-        ),
+        env: Some(VARIABLES.map(variable).into()),
         ports: Some(vec![ContainerPort {
             name: Some(ADMIN_NAME.to_owned()),
             container_port: ADMIN.into(),
@@ -134,6 +137,8 @@ fn arguments(most: u64) -> Vec<String> {
         "run".to_owned(),
         "--kube".to_owned(),
         "--instance=$(POD_NAME)".to_owned(),
+        "--own-addresses=$(POD_IPS)".to_owned(),
+        format!("--drain-wait={DRAIN_WAIT}s"),
         format!("--drain-delay={DRAIN_DELAY}s"),
         format!("--drain-timeout={DRAIN_TIMEOUT}s"),
         format!("--max-connections={most}"),
@@ -142,7 +147,7 @@ fn arguments(most: u64) -> Vec<String> {
 }
 
 fn variable((name, field): (&str, &str)) -> EnvVar {
-    let field = ObjectFieldSelector { field_path: format!("metadata.{field}"), api_version: None };
+    let field = ObjectFieldSelector { field_path: field.to_owned(), api_version: None };
     EnvVar {
         name: name.to_owned(),
         value_from: Some(EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() }),
