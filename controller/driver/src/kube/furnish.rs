@@ -113,6 +113,10 @@ async fn anchor(
         let there = call(&cluster.metrics, api.get_opt(router::NAME)).await?;
         let written = match there {
             Some(account) if owners(&account) => Ok(account),
+            // Others who own it keep it.
+            Some(account) if account.owner_references().is_empty() && !is_kept(cluster, wanted).await? => {
+                return Ok(Arc::new(account));
+            }
             Some(mut account) => {
                 account.labels_mut().insert(object::COMPONENT.to_owned(), ROUTER.to_owned());
                 account.owner_references_mut().push(router::owner(&wanted.owner));
@@ -264,8 +268,16 @@ async fn apex_stands(cluster: &Cluster, wanted: &Furniture) -> Option<Trouble> {
             }
         }
         Standing::Ours => {
+            let owned = service.owner_references().iter().any(|o| o.uid == wanted.owner.uid);
             if !put_right(&mut service, wanted) {
                 return None;
+            }
+            if !owned {
+                match is_kept(cluster, wanted).await {
+                    Ok(true) => {}
+                    Ok(false) => return None,
+                    Err(error) => return failed(error),
+                }
             }
         }
     }
@@ -345,21 +357,31 @@ where
 /// What an earlier Rollout of this name has left behind (`--cascade=orphan`) is this one's.
 async fn orphans(cluster: &Cluster, wanted: &Furniture) -> Result<(), CallError> {
     let namespace = wanted.key.namespace.as_str();
+    let left_sets: Vec<_> =
+        cluster.replica_sets.all(&wanted.key).into_iter().filter(|s| is_nobodys(s.as_ref())).collect();
+    let of_revisions = |s: &Arc<Service>| s.labels().contains_key(object::REVISION) && is_nobodys(s.as_ref());
+    let left_services: Vec<_> = cluster.services.all(&wanted.key).into_iter().filter(of_revisions).collect();
+    let left_routes: Vec<_> = (cluster.routes.all(&wanted.key).into_iter())
+        .filter(|r| r.name_any() == wanted.key.name && is_nobodys(r.as_ref()))
+        .collect();
+    let none = left_sets.is_empty() && left_services.is_empty() && left_routes.is_empty();
+    if none || !is_kept(cluster, wanted).await? {
+        return Ok(());
+    }
     let sets: Api<ReplicaSet> = Api::namespaced(cluster.client.clone(), namespace);
-    for set in cluster.replica_sets.all(&wanted.key) {
+    for set in left_sets {
         take(cluster, &sets, set.as_ref(), &wanted.owner)
             .await?
             .into_iter()
             .for_each(|s| cluster.replica_sets.put(s));
     }
     let services: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
-    let of_revisions = |s: &Arc<Service>| s.labels().contains_key(object::REVISION);
-    for service in cluster.services.all(&wanted.key).into_iter().filter(of_revisions) {
+    for service in left_services {
         let taken = take(cluster, &services, service.as_ref(), &wanted.owner).await?;
         taken.into_iter().for_each(|s| cluster.services.put(s));
     }
     let routes = cluster.routes_in(namespace);
-    for route in cluster.routes.all(&wanted.key).into_iter().filter(|r| r.name_any() == wanted.key.name) {
+    for route in left_routes {
         let taken = take(cluster, &routes, route.as_ref(), &wanted.owner).await?;
         taken.into_iter().for_each(|r: DynamicObject| cluster.routes.put(r));
     }
@@ -375,11 +397,6 @@ async fn take<K>(
 where
     K: Resource + Clone + Debug + DeserializeOwned,
 {
-    if object.owner_references().iter().any(|o| o.controller == Some(true))
-        || object.meta().deletion_timestamp.is_some()
-    {
-        return Ok(None);
-    }
     let mut owners = object.owner_references().to_vec();
     owners.push(owner.clone());
     let version = object.resource_version();
@@ -391,6 +408,25 @@ where
         Err(error) if matches!(error.kind, Kind::Conflict | Kind::Missing) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether the Rollout is there and not on its way out, by what the API server itself says. Who deletes it with
+/// `--cascade=orphan` has its name taken off all that it owned, which may be heard of before the deletion is: what it
+/// owned again then would go with it, pods under traffic and all.
+async fn is_kept(cluster: &Cluster, wanted: &Furniture) -> Result<bool, CallError> {
+    let api = cluster.rollouts_in(&wanted.key.namespace);
+    let there = call(&cluster.metrics, api.get_opt(&wanted.key.name)).await?;
+    let kept = |rollout: DynamicObject| {
+        rollout.uid().as_ref() == Some(&wanted.owner.uid) && rollout.metadata.deletion_timestamp.is_none()
+    };
+    Ok(there.is_some_and(kept))
+}
+
+/// Whether nothing controls an object that is to stay.
+fn is_nobodys<K: Resource>(object: &K) -> bool {
+    let meta = object.meta();
+    let controlled = meta.owner_references.iter().flatten().any(|o| o.controller == Some(true));
+    !controlled && meta.deletion_timestamp.is_none()
 }
 
 /// Whether an object is controlled by the Rollout with this uid.
