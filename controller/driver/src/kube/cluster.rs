@@ -37,9 +37,14 @@ pub(super) const ROUTER: &str = "router";
 /// The rights of routers are written again after this, while a Rollout of theirs is looked at.
 const WRITE_AGAIN: Duration = Duration::from_secs(10);
 
-/// Rollouts with nothing under way that are opened at a time. A controller that begins to lead looks at each once: so
-/// many are in memory at a time, and those with an order or a release don't share the processor with all the others.
+/// Rollouts with nothing under way, or new ones, that are opened at a time. A controller that begins to lead looks at
+/// each once, and hundreds may be applied at once: so many are in memory at a time, and those with an order or a
+/// release don't share the processor and the API server with all the others.
 const CALM: usize = 16;
+
+/// Services that are being made at a time. An API server gives out addresses one after the other: of many requests at
+/// once, most wait until they are given up, and have cost as much as if they had been answered.
+const SERVICES: usize = 4;
 
 /// What is not known yet is looked for again after this.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -73,6 +78,7 @@ pub(super) struct Cluster {
     pub(super) wakers: Wakers,
     /// Where those wait whose turn may wait.
     pub(super) calm: Semaphore,
+    pub(super) services_made: Semaphore,
     standing_back: Mutex<BTreeSet<RolloutName>>,
     /// When the rights of the routers of a namespace were written last.
     written: Mutex<BTreeMap<String, Instant>>,
@@ -111,6 +117,7 @@ impl Cluster {
             story,
             wakers: Wakers::default(),
             calm: Semaphore::new(CALM),
+            services_made: Semaphore::new(SERVICES),
             standing_back: Mutex::default(),
             written: Mutex::default(),
             ports: Mutex::default(),

@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
@@ -32,6 +33,9 @@ use super::trouble::{self, ADOPTING};
 pub(super) const MANAGER: &str = "penstock";
 /// Annotation of the routers' Deployment: digest of all that was applied with it.
 const APPLIED: &str = "penstock.dev/applied";
+
+/// How long a Service waits for its turn to be made; then it is for the next turn of its Rollout.
+const CROWD: Duration = Duration::from_secs(5);
 
 /// What is to stand around a Rollout.
 #[derive(Clone, Debug)]
@@ -216,14 +220,23 @@ pub(super) async fn make_service(
         port: wanted.backend_port,
         app_protocol: wanted.app_protocol.clone(),
     };
-    let service = revision::service(&backend, wanted.owner.clone());
-    let api: Api<Service> = Api::namespaced(cluster.client.clone(), &wanted.key.namespace);
-    match call(&cluster.metrics, api.create(&PostParams::default(), &service)).await {
+    match create_service(cluster, &revision::service(&backend, wanted.owner.clone())).await {
         Ok(made) => cluster.services.put(made),
         Err(error) if error.kind == Kind::Exists => {}
         Err(error) => return Err(error),
     }
     Ok(())
+}
+
+/// Makes a Service, one of a few at a time.
+async fn create_service(cluster: &Cluster, service: &Service) -> Result<Service, CallError> {
+    let Ok(_turn) = tokio::time::timeout(CROWD, cluster.services_made.acquire()).await else {
+        let why = "more Services are being made than the API server can make at once".to_owned();
+        return Err(CallError { kind: Kind::Unavailable, why });
+    };
+    let namespace = service.namespace().unwrap_or_default();
+    let api: Api<Service> = Api::namespaced(cluster.client.clone(), &namespace);
+    call(&cluster.metrics, api.create(&PostParams::default(), service)).await
 }
 
 /// The Service that clients call: made, put right, or taken over when that fails no request.
@@ -240,7 +253,7 @@ async fn apex_stands(cluster: &Cluster, wanted: &Furniture) -> Option<Trouble> {
     };
     let Some(mut service) = known else {
         let service = apex::service(&wanted.apex, wanted.owner.clone());
-        return match call(&cluster.metrics, api.create(&PostParams::default(), &service)).await {
+        return match create_service(cluster, &service).await {
             Ok(made) => {
                 cluster.services.put(made);
                 None

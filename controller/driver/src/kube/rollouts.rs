@@ -21,7 +21,7 @@ pub(super) struct Entry {
     pub(super) version: String,
     /// Whether it is on its way out.
     pub(super) deleting: bool,
-    /// Whether by its own word nothing is under way, and nobody has given an order.
+    /// Whether by its own word nothing is under way, or nothing has been yet, and nobody has given an order.
     pub(super) calm: bool,
     /// What it takes for itself.
     pub(super) claim: Claim,
@@ -35,7 +35,7 @@ impl Entry {
         let version = object.resource_version().unwrap_or_default();
         let claim = Claim::of(&object);
         let ordered = is_ordered(&object);
-        let calm = !deleting && !ordered && stands(&object);
+        let calm = !deleting && !ordered && (stands(&object) || is_new(&object));
         if !ordered {
             // They say who gave an order, and no more is read of them; often they are half of the text.
             object.metadata.managed_fields = None;
@@ -54,6 +54,11 @@ impl Entry {
 fn is_ordered(object: &DynamicObject) -> bool {
     let ours = |name: &String| name.split_once('/').is_some_and(|(domain, _)| domain == GROUP);
     object.annotations().keys().any(ours)
+}
+
+/// Whether no revision of it has ever served.
+fn is_new(object: &DynamicObject) -> bool {
+    object.data.pointer("/status/stableRevision").is_none_or(Value::is_null)
 }
 
 /// Whether the status answers the present spec, and says that it is released.
@@ -315,7 +320,7 @@ mod tests {
             let mut object = serde_json::to_value(rollout("cart", 1, "cart", "cart")).unwrap();
             object["metadata"]["generation"] = json!(3);
             object["metadata"]["annotations"] = json!({"shop.example/team": "carts"});
-            object["status"] = json!({"phase": "Stable", "observedGeneration": 3});
+            object["status"] = json!({"phase": "Stable", "observedGeneration": 3, "stableRevision": "1"});
             *object.pointer_mut(path).unwrap() = value;
             Entry::of(serde_json::from_value(object).unwrap()).unwrap().calm
         };
@@ -323,7 +328,8 @@ mod tests {
         assert!(!calm("/metadata/generation", json!(4)), "a new spec");
         assert!(!calm("/metadata/annotations", json!({"penstock.dev/abort": "p99"})), "an order");
         assert!(!calm("/status/phase", json!("Paused")), "a release");
-        assert!(!calm("/status", json!({})), "it is new");
+        assert!(!calm("/status", json!({"phase": "Stable", "stableRevision": "1"})), "not of this spec");
+        assert!(calm("/status", json!({})), "it is new");
     }
 
     #[test]
