@@ -96,7 +96,7 @@ struct Run {
     #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
     own_addresses: Vec<IpAddr>,
     /// How long to wait for these slices at most.
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     drain_wait: Duration,
     /// How long to go on serving after that, until everybody knows that this proxy goes; 0s if left out, with --kube 5s.
     #[arg(long, value_name = "DURATION", value_parser = duration)]

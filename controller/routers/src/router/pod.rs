@@ -15,8 +15,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::{ADMIN, ADMIN_NAME, NAME, Router, labels, selector};
 
 /// Seconds for which a router that was told to stop goes on as before as long as an EndpointSlice calls it ready: who
-/// writes them may be away or late.
-const DRAIN_WAIT: i64 = 60;
+/// writes them may be away or late. Namespaces that are deleted wait for half of all the time that pods may take.
+const DRAIN_WAIT: i64 = 30;
 /// Seconds for which it goes on after that: nodes and the other end of connections hear of its leaving first.
 const DRAIN_DELAY: i64 = 5;
 /// Seconds that requests in flight get after that.
