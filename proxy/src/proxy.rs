@@ -199,18 +199,18 @@ async fn live(settings: &Settings, started: impl FnOnce(&str)) -> Result<(), Err
     let admin = admin.map_err(|source| Error::Admin { address, source })?;
     let address = admin.local_addr().unwrap_or(address);
     let (threads, drained) = start_threads(&shared)?;
-    let reach = Reach { shared: &shared, board: &board, threads };
     let own = settings.own_addresses.clone();
+    let reach = Reach { own, shared: &shared, board: &board, threads };
     let nudge = match &settings.objects {
         Objects::Folder(folder) => {
             let (files, nudge) = Files::new(folder.clone());
-            reach.follow(files, own).map(|()| nudge)
+            reach.follow(files).map(|()| nudge)
         }
         Objects::Cluster(namespace) => {
             let access = Access::find(namespace.clone()).await.map_err(Error::Cluster)?;
             let cluster = Cluster::new(access);
             let (cluster, nudge) = cluster.map_err(|source| Error::Start { what: "watches", source })?;
-            reach.follow(cluster, own).map(|()| nudge)
+            reach.follow(cluster).map(|()| nudge)
         }
     }?;
     let router = admin::router(Admin { board: Arc::clone(&board), shared: Arc::clone(&shared) });
@@ -247,6 +247,7 @@ fn places(wanted: usize) -> Places {
 
 /// What a control needs to put things into effect.
 struct Reach<'a> {
+    own: Vec<std::net::IpAddr>,
     shared: &'a Arc<Shared>,
     board: &'a Arc<Board>,
     threads: Vec<UnboundedSender<listen::Listen>>,
@@ -254,9 +255,9 @@ struct Reach<'a> {
 
 impl Reach<'_> {
     /// Puts into effect what the source holds, and from here on what changes.
-    fn follow(self, source: impl Source + Send + 'static, own: Vec<std::net::IpAddr>) -> Result<(), Error> {
+    fn follow(self, source: impl Source + Send + 'static) -> Result<(), Error> {
         let (shared, board) = (Arc::clone(self.shared), Arc::clone(self.board));
-        let mut control = Control::new(source, own, shared, board, self.threads);
+        let mut control = Control::new(source, self.own, shared, board, self.threads);
         control.turn(true);
         spawn("penstock-config", move || control.run())
     }

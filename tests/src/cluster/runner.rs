@@ -114,15 +114,12 @@ pub async fn run(place: &Place, scenarios: &[Scenario]) -> Result<Total> {
     let named = |s: &&Scenario| only.split('|').any(|words| s.name.to_lowercase().contains(words));
     let part = std::env::var("PENSTOCK_E2E_PART").ok().filter(|part| !part.is_empty());
     let of_part = |s: &&Scenario| part.as_deref().is_none_or(|part| s.kind.part() == part);
-    let wanted = scenarios.iter().filter(named).filter(of_part);
-    let (together, others): (Vec<&Scenario>, Vec<&Scenario>) =
-        wanted.partition(|scenario| matches!(scenario.kind, Kind::Beside | Kind::Seen));
-    let (apart, others): (Vec<&Scenario>, Vec<&Scenario>) =
-        others.into_iter().partition(|scenario| scenario.kind == Kind::Apart);
-    let (quiet, alone): (Vec<&Scenario>, Vec<&Scenario>) =
-        others.into_iter().partition(|scenario| scenario.kind == Kind::Quiet);
+    let wanted: Vec<&Scenario> = scenarios.iter().filter(named).filter(of_part).collect();
+    let of = |kinds: &[Kind]| wanted.iter().copied().filter(|s| kinds.contains(&s.kind)).collect::<Vec<_>>();
+    let (together, apart) = (of(&[Kind::Beside, Kind::Seen]), of(&[Kind::Apart]));
+    let alone = of(&[Kind::Alone, Kind::Node, Kind::Machine]);
     let mut total = Total::default();
-    for scenario in quiet {
+    for scenario in of(&[Kind::Quiet]) {
         total.count(one(place, *scenario).await);
     }
     let together = total.leave_out(place, together);

@@ -78,6 +78,7 @@ pub(super) struct Cluster {
     pub(super) wakers: Wakers,
     /// Where those wait whose turn may wait.
     pub(super) calm: Semaphore,
+    /// Where Services wait to be made.
     pub(super) services_made: Semaphore,
     standing_back: Mutex<BTreeSet<RolloutName>>,
     /// When the rights of the routers of a namespace were written last.

@@ -370,32 +370,22 @@ where
 /// What an earlier Rollout of this name has left behind (`--cascade=orphan`) is this one's.
 async fn orphans(cluster: &Cluster, wanted: &Furniture) -> Result<(), CallError> {
     let namespace = wanted.key.namespace.as_str();
-    let left_sets: Vec<_> =
-        cluster.replica_sets.all(&wanted.key).into_iter().filter(|s| is_nobodys(s.as_ref())).collect();
-    let of_revisions = |s: &Arc<Service>| s.labels().contains_key(object::REVISION) && is_nobodys(s.as_ref());
-    let left_services: Vec<_> = cluster.services.all(&wanted.key).into_iter().filter(of_revisions).collect();
-    let left_routes: Vec<_> = (cluster.routes.all(&wanted.key).into_iter())
-        .filter(|r| r.name_any() == wanted.key.name && is_nobodys(r.as_ref()))
-        .collect();
-    let none = left_sets.is_empty() && left_services.is_empty() && left_routes.is_empty();
-    if none || !is_kept(cluster, wanted).await? {
-        return Ok(());
-    }
     let sets: Api<ReplicaSet> = Api::namespaced(cluster.client.clone(), namespace);
-    for set in left_sets {
-        take(cluster, &sets, set.as_ref(), &wanted.owner)
+    for set in cluster.replica_sets.all(&wanted.key) {
+        take(cluster, &sets, set.as_ref(), wanted)
             .await?
             .into_iter()
             .for_each(|s| cluster.replica_sets.put(s));
     }
     let services: Api<Service> = Api::namespaced(cluster.client.clone(), namespace);
-    for service in left_services {
-        let taken = take(cluster, &services, service.as_ref(), &wanted.owner).await?;
+    let of_revisions = |s: &Arc<Service>| s.labels().contains_key(object::REVISION);
+    for service in cluster.services.all(&wanted.key).into_iter().filter(of_revisions) {
+        let taken = take(cluster, &services, service.as_ref(), wanted).await?;
         taken.into_iter().for_each(|s| cluster.services.put(s));
     }
     let routes = cluster.routes_in(namespace);
-    for route in left_routes {
-        let taken = take(cluster, &routes, route.as_ref(), &wanted.owner).await?;
+    for route in cluster.routes.all(&wanted.key).into_iter().filter(|r| r.name_any() == wanted.key.name) {
+        let taken = take(cluster, &routes, route.as_ref(), wanted).await?;
         taken.into_iter().for_each(|r: DynamicObject| cluster.routes.put(r));
     }
     Ok(())
@@ -405,13 +395,19 @@ async fn take<K>(
     cluster: &Cluster,
     api: &Api<K>,
     object: &K,
-    owner: &OwnerReference,
+    wanted: &Furniture,
 ) -> Result<Option<K>, CallError>
 where
     K: Resource + Clone + Debug + DeserializeOwned,
 {
+    if object.owner_references().iter().any(|o| o.controller == Some(true))
+        || object.meta().deletion_timestamp.is_some()
+        || !is_kept(cluster, wanted).await?
+    {
+        return Ok(None);
+    }
     let mut owners = object.owner_references().to_vec();
-    owners.push(owner.clone());
+    owners.push(wanted.owner.clone());
     let version = object.resource_version();
     let patch = json!({"metadata": {"resourceVersion": version, "ownerReferences": owners}});
     match call(&cluster.metrics, api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)))
@@ -433,13 +429,6 @@ async fn is_kept(cluster: &Cluster, wanted: &Furniture) -> Result<bool, CallErro
         rollout.uid().as_ref() == Some(&wanted.owner.uid) && rollout.metadata.deletion_timestamp.is_none()
     };
     Ok(there.is_some_and(kept))
-}
-
-/// Whether nothing controls an object that is to stay.
-fn is_nobodys<K: Resource>(object: &K) -> bool {
-    let meta = object.meta();
-    let controlled = meta.owner_references.iter().flatten().any(|o| o.controller == Some(true));
-    !controlled && meta.deletion_timestamp.is_none()
 }
 
 /// Whether an object is controlled by the Rollout with this uid.

@@ -21,6 +21,8 @@ pub(super) struct Entry {
     pub(super) version: String,
     /// Whether it is on its way out.
     pub(super) deleting: bool,
+    /// Whether no revision of it has ever served.
+    pub(super) new: bool,
     /// Whether by its own word nothing is under way, or nothing has been yet, and nobody has given an order.
     pub(super) calm: bool,
     /// What it takes for itself.
@@ -35,13 +37,14 @@ impl Entry {
         let version = object.resource_version().unwrap_or_default();
         let claim = Claim::of(&object);
         let ordered = is_ordered(&object);
-        let calm = !deleting && !ordered && (stands(&object) || is_new(&object));
+        let new = object.data.pointer("/status/stableRevision").is_none_or(Value::is_null);
+        let calm = !deleting && !ordered && (stands(&object) || new);
         if !ordered {
             // They say who gave an order, and no more is read of them; often they are half of the text.
             object.metadata.managed_fields = None;
         }
         let text = serde_json::to_string(&object).ok()?.into_boxed_str();
-        Some(Entry { uid, version, deleting, calm, claim, text })
+        Some(Entry { uid, version, deleting, new, calm, claim, text })
     }
 
     /// The whole object.
@@ -54,11 +57,6 @@ impl Entry {
 fn is_ordered(object: &DynamicObject) -> bool {
     let ours = |name: &String| name.split_once('/').is_some_and(|(domain, _)| domain == GROUP);
     object.annotations().keys().any(ours)
-}
-
-/// Whether no revision of it has ever served.
-fn is_new(object: &DynamicObject) -> bool {
-    object.data.pointer("/status/stableRevision").is_none_or(Value::is_null)
 }
 
 /// Whether the status answers the present spec, and says that it is released.

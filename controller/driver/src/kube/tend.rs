@@ -199,7 +199,8 @@ impl Life {
         if self.world.is_some() {
             return true;
         }
-        let opened = match clash.filter(|_| !is_known(entry)) {
+        // One that has run before goes on beside its neighbour, and only what is new is refused.
+        let opened = match clash.filter(|_| entry.new) {
             Some(clash) => Err(Unfit::Refused(clash)),
             None => {
                 KubeWorld::open(Arc::clone(&self.cluster), self.key.clone(), entry, Arc::clone(&self.bell))
@@ -272,11 +273,6 @@ async fn tell(
         Ok(written) => cluster.rollouts.put(written),
         Err(error) => tracing::debug!(rollout = %key, error = error.why, "it can't be told yet"),
     }
-}
-
-/// Whether it has run before: then it goes on beside its neighbour, and only what is new is refused.
-fn is_known(entry: &Entry) -> bool {
-    entry.object().pointer("/status/stableRevision").is_some_and(serde_json::Value::is_string)
 }
 
 /// Waits no longer than this, and not beyond `wake_at`.
